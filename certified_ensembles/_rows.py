@@ -1,0 +1,445 @@
+"""Rows as values: canonical bytes, canonical order and canonical slices of any container.
+
+A certificate needs the partition of a row, and the member trained on it, to depend on the
+row's values and on nothing that merely carries them. So everything here is decided row by
+row: two rows with equal values get equal bytes whatever their dtype, memory layout or
+container, and whatever other rows stand beside them.
+"""
+
+import datetime
+import numbers
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+
+# A row with at most one nonzero value in eight is encoded by its nonzeros, so that
+# a wide sparse matrix is never filled in; the rule looks at the row alone.
+_SPARSE_SHARE = 8
+_BLOCK_BYTES = 1 << 23
+
+_MISSING = object()
+
+
+def n_rows(X):
+    """Return the number of rows of any supported container."""
+    return _num_samples(X)
+
+
+def is_frame(X):
+    """Say whether X is a dataframe (pandas, polars, or anything with named columns)."""
+    return hasattr(X, "columns") and hasattr(X, "__getitem__") and not sp.issparse(X)
+
+
+def is_text(X):
+    """Say whether X is a flat sequence whose first element is a string or bytes."""
+    if isinstance(X, str | bytes) or sp.issparse(X) or is_frame(X):
+        return False
+    if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
+        return False
+    return isinstance(X.iloc[0] if hasattr(X, "iloc") else X[0], str | bytes)
+
+
+def _table(X):
+    """Return X as a CSR matrix, a 2-D numeric array, or a 2-D array of objects."""
+    if sp.issparse(X):
+        return X.tocsr()
+    if is_frame(X):
+        return _frame_table(X)
+    array = np.asarray(X)
+    if array.dtype.kind not in "biufO" and array.dtype.kind != "V":
+        # str(1) and 1 are different cells: never let numpy turn a list of both into text.
+        array = np.asarray(X, dtype=object) if not isinstance(X, np.ndarray) else array
+        array = array.astype(object) if array.dtype.kind in "USMm" else array
+    if array.dtype.kind not in "biufO":
+        raise TypeError(
+            f"Rows of dtype {array.dtype} have no canonical bytes: pass real numbers, strings, "
+            "or a hasher of your own."
+        )
+    if array.ndim == 0:
+        raise ValueError(f"Expected a sequence of rows, got the scalar {X!r}.")
+    return array.reshape(len(array), -1 if array.size else int(np.prod(array.shape[1:])))
+
+
+def _frame_table(X):
+    """Return a dataframe as one array; numeric columns stay numeric where that is exact."""
+    columns = [np.asarray(X[:, j]) if hasattr(X, "get_column") else np.asarray(X.iloc[:, j])
+               for j in range(X.shape[1])]  # fmt: skip
+    kinds = {column.dtype.kind for column in columns}
+    wide = [c for c in columns if c.dtype.kind in "iu" and c.dtype.itemsize == 8 and len(c)]
+    exact = kinds <= set("biu") or all(max(-int(c.min()), int(c.max())) <= 2**53 for c in wide)
+    if columns and kinds <= set("biuf") and exact:
+        dtype = np.result_type(*columns)
+        if dtype.kind in "biuf":
+            return np.column_stack([column.astype(dtype, copy=False) for column in columns])
+    table = np.empty((n_rows(X), len(columns)), dtype=object)
+    for j, column in enumerate(columns):
+        table[:, j] = column
+    return table
+
+
+def _blocks(table):
+    """Yield slices of rows of about 8 MB each, so that memory-mapped tables are streamed."""
+    n = table.shape[0]
+    if sp.issparse(table):
+        width = 12 * table.nnz // max(n, 1)
+    else:
+        width = table.dtype.itemsize * table.shape[1]
+    step = max(1, _BLOCK_BYTES // max(width, 1))
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def canonical_csr(X):
+    """Return a CSR copy of X in its one canonical form: sorted, summed, without zeros."""
+    X = X.tocsr(copy=True)
+    X.sum_duplicates()
+    X.eliminate_zeros()
+    X.sort_indices()
+    index = sp.get_index_dtype(maxval=max(X.nnz, X.shape[1]))
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    return X
+
+
+# ---------------------------------------------------------------- bytes of a row, for hashing
+
+
+def canonical_bytes(X):
+    """Yield one bytes object a row; equal rows give equal bytes, in whatever container.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dataframe or sequence of str
+        Rows. An n-dimensional array counts as its flattened rows.
+
+    Yields
+    ------
+    row : bytes
+        Tag and values: bytes if all values are integers in 0..255, else float32 if that is
+        exact, else float64, else exact pairs of float64; by nonzeros where these are few;
+        rows that hold anything but numbers cell by cell.
+    """
+    table = _table(X)
+    for block in _blocks(table):
+        part = table[block]
+        if sp.issparse(part):
+            yield from _sparse_bytes(canonical_csr(part))
+        elif part.dtype.kind == "O":
+            yield from map(_object_bytes, part)
+        else:
+            yield from _dense_bytes(_native(part))
+
+
+def _native(A):
+    """Return numbers in native byte order, half precision as single (scipy has none)."""
+    return A.astype(np.float32 if A.dtype == np.float16 else A.dtype.newbyteorder("="), copy=False)
+
+
+def _dense_bytes(A):
+    few = np.count_nonzero(A, axis=1) * _SPARSE_SHARE <= A.shape[1]
+    if few.all():
+        return _sparse_bytes(sp.csr_array(A))
+    if not few.any():
+        return _value_bytes(A)
+    out = np.empty(len(A), dtype=object)
+    out[few] = list(_sparse_bytes(sp.csr_array(A[few])))
+    out[~few] = list(_value_bytes(A[~few]))
+    return out
+
+
+def _sparse_bytes(A):
+    """Encode the rows of a canonical CSR matrix; rows with many nonzeros as dense ones."""
+    n_features = A.shape[1]
+    counts = np.diff(A.indptr)
+    few = counts * _SPARSE_SHARE <= n_features
+    head = b"s" + int(n_features).to_bytes(8, "little")
+    index = memoryview(A.indices.astype("<i8").tobytes())
+    level = np.zeros(len(counts), dtype=np.int8)
+    if A.nnz:
+        starts = np.minimum(A.indptr[:-1], A.nnz - 1)
+        level = np.where(counts > 0, np.maximum.reduceat(_levels(A.data), starts), 0)
+    for i, (start, stop) in enumerate(zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(),
+                                          strict=True)):  # fmt: skip
+        if few[i]:
+            values = _encode(A.data[start:stop][None, :], level[i])[0]
+            yield b"".join((head, index[8 * start : 8 * stop], values))
+        else:
+            yield next(iter(_value_bytes(A[[i]].toarray())))
+
+
+# Levels of exactness: the smallest of these types that holds every value of a row.
+_TAGS = (b"1", b"4", b"8", b"p")
+_DTYPES = ("u1", "<f4", "<f8")
+
+
+def _levels(A):
+    """Say elementwise which type holds a value exactly: 0 uint8, 1 float32, 2 float64, 3 none."""
+    if A.dtype == np.uint8 or A.dtype.kind == "b":
+        return np.zeros(A.shape, dtype=np.int8)
+    level = np.full(A.shape, 3, dtype=np.int8)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if A.dtype.kind == "f":
+            level[(A == A.astype(np.float64)) | np.isnan(A)] = 2
+            level[(A == A.astype(np.float32)) | np.isnan(A)] = 1
+        else:
+            small = (A < 2**62) & (A > -(2**62))  # casting back from 2**63 is undefined
+            level[small & (A == A.astype(np.float64).astype(A.dtype))] = 2
+            level[small & (A == A.astype(np.float32).astype(A.dtype))] = 1
+        level[A == A.astype(np.uint8)] = 0
+    return level
+
+
+def _value_bytes(A):
+    """Return the bytes of dense numeric rows, each at its own level of exactness."""
+    if A.dtype == np.uint8 or A.dtype.kind == "b":
+        return _encode(A, 0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A few columns rule out almost every row that holds more than bytes.
+        some = A[:, :: max(1, A.shape[1] // 32)]
+        level = np.where((some == some.astype(np.uint8)).all(axis=1), 0, 1)
+        maybe = np.flatnonzero(level == 0)
+        level[maybe] = np.where((A[maybe] == A[maybe].astype(np.uint8)).all(axis=1), 0, 1)
+        rest = np.flatnonzero(level)
+        if A.dtype == np.float64:
+            B = A if len(rest) == len(A) else A[rest]
+            single = B == B.astype(np.float32)
+            if not single.all():
+                level[rest] = np.where((single | np.isnan(B)).all(axis=1), 1, 2)
+        elif A.dtype != np.float32:
+            level[rest] = _levels(A[rest]).max(axis=1, initial=0)
+    present = np.unique(level)
+    if len(present) == 1:
+        return _encode(A, present[0])
+    out = np.empty(len(A), dtype=object)
+    for one in present:
+        out[level == one] = list(_encode(A[level == one], one))
+    return out
+
+
+def _encode(A, level):
+    """Encode rows that are all of one level."""
+    tag = _TAGS[level]
+    if level == 3:
+        return [tag + _pairs(row).astype("<f8").tobytes() for row in A]
+    A = A.astype(_DTYPES[level])
+    if level:
+        A = _plain(A)
+    raw, width = memoryview(A.tobytes()), A.shape[1] * A.dtype.itemsize
+    return [tag + raw[i * width : (i + 1) * width] for i in range(len(A))]
+
+
+def _plain(A):
+    """Return floats with one zero and one NaN."""
+    A = A + A.dtype.type(0)  # -0.0 + 0.0 is 0.0
+    if np.isnan(A).any():
+        A[np.isnan(A)] = np.nan
+    return A
+
+
+def _pairs(row):
+    """Return (2, n) float64: each number as the nearest double and the exact remainder."""
+    high = [float(v) for v in row]
+    low = [
+        float(int(v) - int(h)) if isinstance(v, numbers.Integral)
+        else float(v - type(v)(h)) if np.isfinite(h) else 0.0
+        for v, h in zip(row, high, strict=True)
+    ]  # fmt: skip
+    return _plain(np.array([high, low]))
+
+
+# ---------------------------------------------------------------- rows of objects
+
+
+def _cell(value):
+    """Return a cell as None (missing), an exact number, or a string, bytes or time."""
+    if isinstance(value, np.generic) and value.dtype.kind in "biufUS":
+        value = value.item()
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return _MISSING
+    if isinstance(value, float | int | bool | np.longdouble):
+        return value if value == value else _MISSING  # NaN differs from itself
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(value, datetime.date | np.datetime64):
+        return _MISSING if np.isnat(np.datetime64(value)) else str(np.datetime64(value, "ns"))
+    raise TypeError(
+        f"A cell of type {type(value).__name__} has no canonical bytes, the argument must be a "
+        "string or a number (or a date, or missing): encode the column first or pass a "
+        "hasher of your own."
+    )
+
+
+def _object_bytes(row):
+    cells = [_cell(value) for value in row]
+    if any(isinstance(cell, str | bytes) for cell in cells):
+        return b"o" + b"".join(map(_cell_key, cells))
+    # All numbers: the bytes of the numeric row, whatever column type carried them.
+    pairs = _pairs([np.nan if cell is _MISSING else cell for cell in cells])
+    if pairs[1].any():
+        return _TAGS[3] + pairs.astype("<f8").tobytes()
+    return next(iter(_dense_bytes(pairs[:1])))
+
+
+def _cell_key(cell):
+    """Return bytes that sort like the cell and end themselves: numbers, strings, missing."""
+    if cell is _MISSING:
+        return b"\x04"
+    if isinstance(cell, str | bytes):
+        kind, raw = (
+            (b"\x02", cell.encode("utf-8", "surrogatepass"))
+            if isinstance(cell, str)
+            else (b"\x03", cell)
+        )
+        return kind + raw.replace(b"\x00", b"\x00\xff") + b"\x00\x00"
+    return b"\x01" + _ordered(_pairs([cell])[:, 0]).tobytes()
+
+
+# ---------------------------------------------------------------- order of rows
+
+
+def _ordered(A):
+    """Return big-endian unsigned integers that sort like the numbers in A; NaN last."""
+    kind, size = A.dtype.kind, A.dtype.itemsize
+    if kind == "b" or A.dtype == np.uint8:
+        return A.astype(np.uint8)
+    if kind == "f":
+        A = _plain(A.astype(np.float32 if size <= 4 else np.float64))
+        size = A.dtype.itemsize
+        bits = np.ascontiguousarray(A).view(f"u{size}")
+        sign = bits.dtype.type(1 << (8 * size - 1))
+        bits = np.where(bits & sign, ~bits, bits | sign)
+        return bits.astype(f">u{size}")
+    if kind == "u":
+        return A.astype(f">u{size}")
+    sign = np.array(1 << (8 * size - 1), dtype=f"u{size}")
+    return (A.astype(f"i{size}").view(f"u{size}") ^ sign).astype(f">u{size}")
+
+
+def _sort_keys(X):
+    """Return one bytes object a row that sorts like the row and ends itself."""
+    table = _table(X)
+    if sp.issparse(table):
+        return _sparse_keys(canonical_csr(table))
+    if table.dtype.kind == "O":
+        return [_object_key(row) for row in table]
+    table = _native(table)
+    if table.dtype.kind == "f" and table.dtype.itemsize > 8:
+        return [_ordered(_pairs(row).T).tobytes() for row in table]
+    width = table.shape[1]
+    if width == 0:
+        return [b""] * len(table)
+    keys = np.ascontiguousarray(_ordered(table))
+    raw, width = memoryview(keys.tobytes()), width * keys.dtype.itemsize
+    return [bytes(raw[i * width : (i + 1) * width]) for i in range(len(keys))]
+
+
+def _object_key(row):
+    cells = [_cell(value) for value in row]
+    if any(isinstance(cell, str | bytes) for cell in cells):
+        return b"\x01" + b"".join(map(_cell_key, cells))
+    pairs = _pairs([np.nan if cell is _MISSING else cell for cell in cells])
+    return b"\x00" + _ordered(pairs.T).tobytes()
+
+
+def _sparse_keys(A):
+    """Return keys that order sparse rows as their dense rows would be ordered.
+
+    Where one row has its next nonzero before the other, that value is compared with zero:
+    positive values come after the end of a row (early columns last), negative ones before
+    it (early columns first).
+    """
+    positive = ~(A.data < 0)  # NaN sorts last, so it counts as positive
+    place = np.where(positive, A.shape[1] - A.indices.astype(np.int64), A.indices)
+    values = _ordered(A.data.astype(np.float64))
+    entry = np.empty(A.nnz, dtype=[("side", "u1"), ("place", ">u8"), ("value", ">u8")])
+    entry["side"], entry["place"], entry["value"] = np.where(positive, 2, 0), place, values
+    raw, size = memoryview(entry.tobytes()), entry.dtype.itemsize
+    return [
+        bytes(raw[size * start : size * stop]) + b"\x01"
+        for start, stop in zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(), strict=True)
+    ]
+
+
+def canonical_order(X, y=None, *others):
+    """Return the permutation that puts rows in their one canonical order.
+
+    The order is lexicographic by features (missing values last, numbers before rows that
+    hold text), then by label, then by whatever else is given: a function of the set of
+    rows, not of the order in which they came.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dataframe or sequence of str
+        Rows; an n-dimensional array counts as its flattened rows.
+    y : array-like of shape (n_samples,), default=None
+        Labels that order rows with equal features.
+    *others : array-like of length n_samples
+        Further values of each row, such as weights, compared last.
+
+    Returns
+    -------
+    order : ndarray of shape (n_samples,), int64
+        ``X[order]`` is in canonical order; rows that are equal in everything keep
+        their relative order, which nothing can see.
+
+    Examples
+    --------
+    >>> from certified_ensembles.hashers import canonical_order
+    >>> canonical_order([[2, 1], [1, 9], [2, 0]]).tolist()
+    [1, 2, 0]
+    """
+    start = _leading_columns(X)
+    if start is not None:
+        keys = _sort_keys(start)
+        if len(set(keys)) == len(keys):
+            return _argsort(keys)
+    columns = [_sort_keys(values) for values in (X, y, *others) if values is not None]
+    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    return _argsort(keys)
+
+
+def _argsort(keys):
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def _leading_columns(X, n_columns=64):
+    """Return the first columns of a wide numeric array: where they differ they decide alone."""
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and X.ndim > 1:
+        table = X.reshape(len(X), int(np.prod(X.shape[1:])))
+        return table[:, :n_columns] if table.shape[1] > n_columns else None
+    return None
+
+
+# ---------------------------------------------------------------- slices of rows
+
+
+def take(X, index):
+    """Return the rows of X at index, in a form that depends on those rows alone.
+
+    Arrays come back contiguous, in native byte order, text no wider than it needs; sparse
+    matrices in canonical CSR form; dataframes with a fresh index, consolidated, and with
+    the categories that occur.
+    """
+    if sp.issparse(X):
+        return canonical_csr(X.tocsr()[index])
+    if isinstance(X, list | tuple):
+        return [X[i] for i in index]
+    if hasattr(X, "iloc"):
+        part = X.iloc[index].reset_index(drop=True)
+        return _own_categories(part).copy() if part.ndim == 2 else part.copy()
+    if is_frame(X):
+        return X[list(map(int, index))]
+    part = np.ascontiguousarray(_safe_indexing(np.asarray(X), index))
+    if part.dtype.kind in "US":
+        return np.array(part.tolist(), dtype=part.dtype.kind)
+    return part.astype(part.dtype.newbyteorder("="), copy=False)
+
+
+def _own_categories(frame):
+    """Drop the categories that only other rows use, and their order of appearance."""
+    for name, dtype in frame.dtypes.items():
+        if hasattr(dtype, "categories") and not dtype.ordered:
+            own = frame[name].cat.remove_unused_categories()
+            frame[name] = own.cat.set_categories(sorted(own.cat.categories, key=str))
+    return frame
