@@ -1,0 +1,330 @@
+"""What partition ensembles share: validation, training of members, votes and certificates."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_regressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import RidgeClassifier
+from sklearn.utils import check_array, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _raise_for_params,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from ._certificate import Certificate, CertificateWarning
+from ._deterministic import is_net, parts_of
+from ._members import count_votes, first_choices, fit_members, iter_ballots, iter_scores
+from ._rows import is_frame, is_text, n_rows
+from .certificates import (
+    finite_aggregation_radius,
+    finite_run_off_radius,
+    plurality_radius,
+    run_off_radius,
+)
+
+_MAX_SEED = 2**32 - 1
+
+
+class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Members trained on disjoint partitions, asked for one ballot each.
+
+    A subclass partitions the rows and says which threats its certificate covers.
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "n_partitions": [Interval(Integral, 1, None, closed="left")],
+        "aggregation": [StrOptions({"plurality", "run_off"})],
+        "classes": ["array-like", None],
+        "random_state": [Interval(Integral, 0, _MAX_SEED, closed="both"), None],
+        "distinct_seeds": ["boolean"],
+        "n_jobs": [Integral, None],
+        "memory": [str, HasMethods(["cache"]), None],
+        "verbose": ["verbose"],
+    }
+
+    # ------------------------------------------------------------ validation
+
+    def _member_estimator(self):
+        """Return what is cloned for each member."""
+        return RidgeClassifier() if self.estimator is None else self.estimator
+
+    def _base_estimator(self):
+        """Return what sees X first: it decides which containers are taken."""
+        return self._member_estimator()
+
+    def _validate_rows(self, X, reset):
+        """Check the container; what a row may hold is for the members to decide."""
+        if is_text(X):
+            if reset:
+                for name in ("n_features_in_", "feature_names_in_"):
+                    self.__dict__.pop(name, None)
+            return X
+        base = get_tags(self._base_estimator()).input_tags
+        rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
+        rules["ensure_all_finite"] = not base.allow_nan
+        if is_frame(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if n_rows(X) == 0:
+                check_array(X, dtype=None)
+            return X
+        if sp.issparse(X) and X.ndim == 2:
+            X = X.tocsr()
+        holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
+        if holds_objects:
+            rules["ensure_all_finite"] = False
+        X = validate_data(self, X, reset=reset, **rules)
+        if base.positive_only and not holds_objects and X.size and X.min() < 0:
+            raise ValueError("Negative values in data passed to X: the estimator refuses them.")
+        return X
+
+    def _validate_labels(self, X, y):
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target "
+                "y is None."
+            )
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "f":
+            check_array(y, ensure_2d=False, input_name="y")
+        check_consistent_length(X, y)
+        check_classification_targets(y)
+        if self.classes is None:
+            return y, np.unique(y)
+        classes = np.unique(np.asarray(self.classes))
+        foreign = np.setdiff1d(np.unique(y), classes)
+        if len(foreign):
+            raise ValueError(
+                f"y holds labels that are not among classes={classes.tolist()}: "
+                f"{foreign[:5].tolist()}. Remove these rows (a closed label set refuses them), "
+                "or pass classes=None for an open set."
+            )
+        return y, classes
+
+    def _validate_seeds(self, n_members):
+        if self.random_state is None:
+            raise ValueError(
+                "random_state=None is refused: a member that is trained with another seed each "
+                "time has no certificate. Pass an integer, such as random_state=0."
+            )
+        if not self.distinct_seeds:
+            return np.full(n_members, self.random_state)
+        if self.random_state + n_members - 1 > _MAX_SEED:
+            raise ValueError(
+                f"random_state={self.random_state} leaves no room for {n_members} distinct "
+                f"seeds up to {_MAX_SEED}; pass a smaller one."
+            )
+        return self.random_state + np.arange(n_members)
+
+    def _validate_estimator(self):
+        estimator = self._member_estimator()
+        if is_regressor(estimator):
+            raise ValueError(
+                f"estimator={estimator!r} is a regressor; members cast ballots for classes, so "
+                "pass a classifier."
+            )
+        if any(isinstance(part, FrozenEstimator) for part in parts_of(estimator)):
+            warnings.warn(
+                "The certificate holds only if the FrozenEstimator inside the estimator was "
+                "fitted on rows that an attacker does not touch: it is the same in all members. "
+                "If it has seen training rows, put the unfitted estimator in its place.",
+                CertificateWarning,
+                stacklevel=4,
+            )
+        return estimator
+
+    # ------------------------------------------------------------ training
+
+    def _rows_of_member(self):
+        """Return the indices of the rows of every partition."""
+        order = np.argsort(self.partition_, kind="stable")
+        sizes = np.bincount(self.partition_, minlength=self.n_partitions)
+        return np.split(order, np.cumsum(sizes)[:-1])
+
+    def _member_params(self, params):
+        """Return what goes to the members' fit, by routing where that is enabled."""
+        if _routing_enabled():
+            return dict(process_routing(self, "fit", **params).estimator.fit)
+        return {name: value for name, value in params.items() if value is not None}
+
+    def _fit_members(self, X, y, rows_of_member, params):
+        """Train the members; set everything that prediction needs."""
+        estimator = self._validate_estimator()
+        seeds = self._validate_seeds(len(rows_of_member))
+        self.estimators_ = fit_members(
+            estimator, X, y, rows_of_member, [int(seed) for seed in seeds], params,
+            n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
+        )  # fmt: skip
+        self._single = is_net(estimator)
+        self._seen = np.ones((len(rows_of_member), len(self.classes_)), dtype=bool)
+        if self.classes is None:
+            # In an open set a member may vote only for labels of its own rows: else a label
+            # that it makes up would begin to count when some other partition gets it.
+            codes = np.searchsorted(self.classes_, y)
+            for seen, rows in zip(self._seen, rows_of_member, strict=True):
+                seen[:] = False
+                seen[codes[rows]] = True
+
+    # ------------------------------------------------------------ votes
+
+    def _features_of(self, X):
+        """Return what the members see of test rows."""
+        return self._validate_rows(X, reset=False)
+
+    def _voters(self):
+        """Return the members to ask, and the sorted labels that they answer with."""
+        return self.estimators_, self.classes_
+
+    def _iter_answers(self, X):
+        """Yield the members' scores where a run-off needs them, else their ballots."""
+        ask = iter_scores if self.aggregation == "run_off" else iter_ballots
+        voters, labels = self._voters()
+        for _, answers in ask(
+            voters, self._seen, labels, self._features_of(X),
+            single=self._single, n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0),
+        ):  # fmt: skip
+            yield answers
+
+    def _iter_ballots(self, X):
+        for answers in self._iter_answers(X):
+            yield answers if answers.ndim == 2 else first_choices(answers)
+
+    def _iter_votes(self, X):
+        for ballots in self._iter_ballots(X):
+            yield count_votes(ballots, len(self.classes_))
+
+    def ballots(self, X):
+        """Return the ballot of every member on every row.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+
+        Returns
+        -------
+        ballots : ndarray of shape (n_samples, n_members), int
+            Index into ``classes_``; -1 where a member abstains (its partition is empty).
+        """
+        check_is_fitted(self)
+        return np.concatenate(list(self._iter_ballots(X)))
+
+    def vote_counts(self, X):
+        """Return the number of votes for every class.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+
+        Returns
+        -------
+        vote_counts : ndarray of shape (n_samples, n_classes), int64
+            Votes, in the order of ``classes_``; abstentions are not counted.
+        """
+        check_is_fitted(self)
+        return np.concatenate(list(self._iter_votes(X)))
+
+    def predict_proba(self, X):
+        """Return the share of votes for every class.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Votes for the class over votes cast; rows sum to one. They say how the members
+            agree, they are not calibrated.
+        """
+        votes = self.vote_counts(X)
+        cast = votes.sum(axis=1, keepdims=True)
+        shares = np.full(votes.shape, 1.0 / votes.shape[1])
+        return np.divide(votes, cast, out=shares, where=cast > 0)
+
+    def _winner_and_radius(self, X):
+        """Return class indices, and radii that count changed partitions."""
+        n_classes, open_set = len(self.classes_), self.classes is None
+        spread = getattr(self, "spread_", None)
+        parts = []
+        for answers in self._iter_answers(X):
+            if self.aggregation == "run_off":
+                part = (
+                    run_off_radius(answers, open_set=open_set)
+                    if spread is None
+                    else finite_run_off_radius(answers, spread, open_set=open_set)
+                )
+            elif spread is not None:
+                part = finite_aggregation_radius(answers, spread, n_classes, open_set=open_set)
+            else:
+                part = plurality_radius(count_votes(answers, n_classes), open_set=open_set)
+            parts.append(part)
+        winners, radii = zip(*parts, strict=True)
+        return np.concatenate(winners), np.concatenate(radii)
+
+    def predict(self, X):
+        """Return the label that wins the vote; ties go to the smaller label.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Predicted labels.
+        """
+        check_is_fitted(self)
+        return self.classes_[self._winner_and_radius(X)[0]]
+
+    def _certify(self, X, cost):
+        winner, radius = self._winner_and_radius(X)
+        return Certificate(self.classes_[winner], radius // cost)
+
+    # ------------------------------------------------------------ scikit-learn
+
+    def get_metadata_routing(self):
+        """Return how metadata such as ``groups`` and ``sample_weight`` are routed.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            ``groups`` is for the ensemble; the members' fit gets what it requests.
+        """
+        return (
+            MetadataRouter(owner=self)
+            .add_self_request(self)
+            .add(
+                estimator=self._member_estimator(),
+                method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+            )
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        base = get_tags(self._base_estimator())
+        tags.input_tags = base.input_tags
+        return tags
+
+
+def raise_without_routing(params, owner):
+    """Refuse metadata when routing is enabled but nobody has requested it."""
+    if _routing_enabled():
+        _raise_for_params(params, owner, "fit")

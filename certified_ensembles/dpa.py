@@ -1,0 +1,297 @@
+"""Deep Partition Aggregation: a vote of members that never saw each other's rows."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from ._certificate import CertificateWarning
+from ._ensemble import BasePartitionEnsemble
+from .certificates import threat_cost
+from .hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
+
+
+class DeepPartitionAggregation(BasePartitionEnsemble):
+    """Classifier whose predictions provably survive inserted and deleted training rows.
+
+    A hash of each training row decides its partition; a clone of `estimator` is trained
+    on each partition; the members vote. Whoever inserts or deletes one row changes one
+    partition, hence one member, hence one ballot: the lead of the winner says how many such
+    operations a prediction survives, whatever the rows contain.
+
+    Parameters
+    ----------
+    estimator : classifier, default=None
+        Any scikit-learn classifier or pipeline, cloned for each partition. None means
+        :class:`~sklearn.linear_model.RidgeClassifier`. Everything that learns from rows (a
+        scaler, a vocabulary, a search) belongs inside it.
+    n_partitions : int, default=50
+        Number of partitions. More of them raise the largest possible radius,
+        ``n_partitions // 2``, and leave each member fewer rows.
+    hasher : {"content", "pixel_sum"} or callable, default="content"
+        What decides the partition of a row: the digest of its values
+        (:class:`~certified_ensembles.hashers.ContentHasher`), the paper's sum of integers
+        (:class:`~certified_ensembles.hashers.PixelSumHasher`), an object of
+        :mod:`certified_ensembles.hashers`, or any callable
+        ``hasher(X) -> (n_samples,) integers`` that is a function of each row alone.
+    aggregation : {"plurality", "run_off"}, default="plurality"
+        How members decide: the class with most votes; or a second round between the two
+        classes with most votes, in which each member sides with the one that it scores
+        higher [2]_ (it needs members with `decision_function` or `predict_proba`, and then
+        vote shares need not agree with :meth:`predict`). Ties go to the smaller label.
+    spread_degree : int, default=1
+        d > 1 is finite aggregation [3]_: rows are hashed to ``n_partitions * d`` fine
+        partitions, as many members are trained, and each of them on d partitions at
+        distances drawn once from `random_state`. Members are as large as without it, there
+        are d times as many, and one row changes d of them.
+    classes : array-like of shape (n_classes,), default=None
+        The closed set of labels; a row with another label is refused by :meth:`fit`. None
+        means the labels seen, an open set: an attacker may then bring a new label, and the
+        radius accounts for it.
+    random_state : int, default=0
+        Member i is trained with ``random_state + i`` in every nested `random_state`. None
+        is refused: an unseeded member has no certificate.
+    distinct_seeds : bool, default=True
+        If False, all members use `random_state` itself.
+    n_jobs : int, default=None
+        Members trained, and asked, in parallel, by the active joblib backend. It never
+        changes a result.
+    memory : str or object with the joblib.Memory interface, default=None
+        Where to keep trained members, by estimator, rows and seed: a fit that was killed
+        resumes, and after a change of data only the partitions that changed are trained.
+    verbose : int, default=0
+        1 shows a progress bar in :meth:`fit`, 2 also when members are asked.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
+    estimators_ : list of length n_partitions * spread_degree
+        Fitted members, in partition order; None where a partition is empty. A member that
+        saw a single class is a :class:`~sklearn.dummy.DummyClassifier` that votes for it.
+    partition_ : ndarray of shape (n_train,), int64
+        The (fine) partition of every training row, in the order given to :meth:`fit`.
+    spread_ : ndarray of shape (n_partitions * spread_degree, spread_degree) or None
+        The members that each fine partition takes part in; None for ``spread_degree=1``.
+    partitioned_by_ : {"features", "features and label", "source"}
+        What decided the partitions, and with it what each operation costs.
+    n_features_in_ : int
+        Number of features seen in :meth:`fit`. Not set for sequences of strings.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen in :meth:`fit`. Set only where all are strings.
+
+    See Also
+    --------
+    certified_ensembles.certificates.plurality_radius : The theorem, on arrays.
+    certified_ensembles.audit.check_certificate : Attacks a base estimator of yours.
+
+    Notes
+    -----
+    Theorem 1 of [1]_: with n_c votes for the winner c, nothing within
+    ``min over b != c of floor((n_c - n_b - [b < c]) / 2)`` insertions plus deletions of
+    training rows changes the prediction. It assumes that
+
+    - the partition of a row is a function of that row alone;
+    - a member is a function of the set of its rows and of its seed: the ensemble puts
+      rows in canonical order, seeds every member by its index, trains it on one thread and
+      gives it nothing of the others; an estimator that draws its own entropy, reads a clock or
+      carries fitted state voids this;
+    - nothing outside the ensemble was fitted on the training rows: no scaler before it in
+      a pipeline, no hyperparameter chosen on poisoned data.
+
+    Integer and floating features are kept as they come; floats of any width are widened to
+    double precision for training (narrowed to single for torch nets), so that the type of
+    the array, which one row can change, changes no member.
+
+    References
+    ----------
+    .. [1] Levine and Feizi, "Deep Partition Aggregation: Provable Defenses against General
+       Poisoning Attacks", ICLR 2021.
+    .. [2] Rezaei et al., "Run-Off Election: Improved Provable Defense against Data Poisoning
+       Attacks", ICML 2023.
+    .. [3] Wang, Levine and Feizi, "Improved Certified Defenses against Data Poisoning with
+       (Deterministic) Finite Aggregation", ICML 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from certified_ensembles import DeepPartitionAggregation
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> clf = DeepPartitionAggregation(n_partitions=60, classes=range(10)).fit(X_train, y_train)
+    >>> y_pred, radius = clf.certify(X_test)
+    >>> bool(((y_pred == y_test) & (radius >= 5)).mean() > 0.7)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BasePartitionEnsemble._parameter_constraints,
+        "hasher": [str, callable],
+        "spread_degree": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    _default_threat = "insertion_deletion"
+
+    def __init__(
+        self,
+        estimator=None,
+        n_partitions=50,
+        *,
+        hasher="content",
+        aggregation="plurality",
+        spread_degree=1,
+        classes=None,
+        random_state=0,
+        distinct_seeds=True,
+        n_jobs=None,
+        memory=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.n_partitions = n_partitions
+        self.hasher = hasher
+        self.aggregation = aggregation
+        self.spread_degree = spread_degree
+        self.classes = classes
+        self.random_state = random_state
+        self.distinct_seeds = distinct_seeds
+        self.n_jobs = n_jobs
+        self.memory = memory
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, groups=None, **fit_params):
+        """Partition the rows and train a member on each partition.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Training rows, n_train of them: an array of any rank (images keep their shape and
+            type), a CSR matrix, a pandas or polars dataframe, or a sequence of strings.
+        y : array-like of shape (n_train,)
+            Labels: strings, integers or booleans.
+        groups : array-like of shape (n_train,), default=None
+            The source of every row (its sender, annotator, vendor, day), if it can be trusted:
+            all rows of a source go to one partition, and a radius counts sources.
+        **fit_params : dict
+            Further arguments of the estimator's `fit`, by metadata routing if that is
+            enabled. Those of length n_train, such as `sample_weight`, are cut like X.
+
+        Returns
+        -------
+        self : DeepPartitionAggregation
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If X, y, groups or a parameter is unusable; the message names it, the value and the
+            remedy.
+
+        Warns
+        -----
+        CertificateWarning
+            If the guarantee is void (a hasher that looks at other rows, a frozen estimator)
+            or weaker than it looks (partitions without rows).
+        """
+        X = self._validate_rows(X, reset=True)
+        y, self.classes_ = self._validate_labels(X, y)
+        params = self._member_params(fit_params)
+        self.spread_ = self._draw_spread()
+        self.partition_ = self._assign_partitions(X, y, groups)
+        self._warn_if_empty()
+        self._fit_members(X, y, self._rows_of_member(), params)
+        return self
+
+    def _draw_spread(self):
+        """Return which members each fine partition takes part in, whatever the data are."""
+        self._n_fine = self.n_partitions * self.spread_degree
+        if self.spread_degree == 1:
+            return None
+        self._validate_seeds(self._n_fine)
+        rng = np.random.default_rng(self.random_state)
+        shifts = np.sort(rng.choice(self._n_fine, self.spread_degree, replace=False))
+        return (np.arange(self._n_fine)[:, None] + shifts) % self._n_fine
+
+    def _assign_partitions(self, X, y, groups):
+        hasher = resolve_hasher(self.hasher)
+        if groups is None:
+            self.partitioned_by_ = "features and label" if uses_labels(hasher) else "features"
+            return assign_partitions(hasher, X, y, self._n_fine)
+        check_consistent_length(X, groups)
+        self.partitioned_by_ = "source"
+        key = hasher.key if isinstance(hasher, ContentHasher) else None
+        return assign_partitions(ContentHasher(key=key), groups, y, self._n_fine)
+
+    def _rows_of_member(self):
+        order = np.argsort(self.partition_, kind="stable")
+        sizes = np.bincount(self.partition_, minlength=self._n_fine)
+        rows = np.split(order, np.cumsum(sizes)[:-1])
+        if self.spread_ is None:
+            return rows
+        partitions = np.argsort(self.spread_.ravel(), kind="stable") // self.spread_degree
+        return [
+            np.concatenate([rows[p] for p in own])
+            for own in partitions.reshape(self._n_fine, self.spread_degree)
+        ]
+
+    def _warn_if_empty(self):
+        n_empty = self._n_fine - len(np.unique(self.partition_))
+        if n_empty > self._n_fine / 4:
+            warnings.warn(
+                f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
+                f"{n_empty} of {self._n_fine} partitions have no rows, and members without rows "
+                "abstain. Use fewer partitions, or a hasher that spreads rows (or sources) more "
+                "evenly.",
+                CertificateWarning,
+                stacklevel=4,
+            )
+
+    def certify(self, X, threat=None):
+        """Return predictions and the poisoning that each of them provably survives.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+        threat : {"insertion_deletion", "label_flip", "replacement"}, default=None
+            What the radius counts: inserted plus deleted training rows (the default); rows
+            whose label was changed; rows replaced by others. After ``fit(..., groups=...)``
+            it counts sources, each of which may do any of this to any number of its rows.
+
+        Returns
+        -------
+        certificate : Certificate
+            ``y_pred, radius``: the labels that :meth:`predict` returns, and for each the
+            largest certified number of operations, int64 of shape (n_samples,), that cannot
+            change it.
+
+        Raises
+        ------
+        ValueError
+            If the threat is unknown.
+
+        Notes
+        -----
+        An operation costs one changed member, or two where it moves a row: a replacement, or a
+        flip under a hasher that looks at labels. Budgets are not shared: an attacker may
+        spend the radius of a row on that row alone.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from certified_ensembles import DeepPartitionAggregation
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = DeepPartitionAggregation(n_partitions=9, classes=[0, 1, 2]).fit(X, y)
+        >>> y_pred, radius = clf.certify(X[:2])
+        >>> radius_2 = clf.certify(X[:2], threat="replacement").radius
+        >>> bool((radius_2 == radius // 2).all())
+        True
+        """
+        check_is_fitted(self)
+        cost = threat_cost(threat or self._default_threat, self.partitioned_by_)
+        return self._certify(X, cost)
