@@ -1,0 +1,330 @@
+"""Certified accuracy against the attacker's budget, drawn in scikit-learn's display style.
+
+The display stores arrays; matplotlib is imported when something is drawn. Curves carry their
+names beside them, in their own colour, so that several models on one axes need no legend.
+"""
+
+import numpy as np
+
+from ._curve_names import NameLayout
+from ._pipeline import certify_through, effective_threat, find_ensemble
+from .metrics import certified_accuracy_curve, certified_accuracy_score
+
+__all__ = ["CertifiedAccuracyDisplay"]
+
+_UNITS = {
+    "insertion_deletion": "insertions + deletions of training rows",
+    "label_flip": "label flips",
+    "replacement": "replaced training rows",
+}
+_SOURCES = "hostile sources"
+_NO_UNIT = "poisoning operations"
+_NOTE = "dashed: clean accuracy"
+_CURVE, _LABEL = "certified-accuracy", "certified-accuracy-label"
+
+
+class CertifiedAccuracyDisplay:
+    """Certified accuracy against budget, with clean accuracy dashed in the same colour.
+
+    Make one by `from_estimator` or `from_predictions`; `plot` draws it again. Several displays
+    drawn on one axes share it: limits and names are arranged anew each time.
+
+    Parameters
+    ----------
+    budgets : ndarray of shape (n_budgets,), int
+        Numbers of operations, rising.
+    accuracies : ndarray of shape (n_budgets,), float
+        Certified accuracy at each budget, between 0 and 1.
+    clean_accuracy : float
+        Accuracy without an attack, between 0 and 1: the dashed line.
+    name : str or None, default=None
+        Written beside the curve.
+    unit : str or None, default=None
+        What one operation is, for the label of the x axis; None writes "poisoning operations".
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve.
+    clean_line_ : matplotlib Line2D
+        Clean accuracy.
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        The figure of ``ax_``.
+
+    See Also
+    --------
+    certified_ensembles.metrics.certified_accuracy_curve : The numbers of the curve.
+
+    Notes
+    -----
+    Only whole operations exist. Between two budgets the curve shows the lower value, so no point
+    of it promises more than the certificates do.
+
+    Each test row faces its own worst attack. The accuracy after any one attack within the budget
+    is at least the curve.
+
+    References
+    ----------
+    .. [1] A. Levine and S. Feizi. Deep Partition Aggregation: Provable Defenses against General
+       Poisoning Attacks. ICLR 2021, Figures 1 to 4.
+
+    Examples
+    --------
+    >>> from certified_ensembles.display import CertifiedAccuracyDisplay
+    >>> display = CertifiedAccuracyDisplay(
+    ...     budgets=[0, 1, 2], accuracies=[0.9, 0.5, 0.0], clean_accuracy=0.95, name="k = 4"
+    ... )
+    >>> display.plot().ax_.get_xlabel()
+    "Attacker's budget (poisoning operations)"
+    """
+
+    def __init__(self, *, budgets, accuracies, clean_accuracy, name=None, unit=None):
+        self.budgets = budgets
+        self.accuracies = accuracies
+        self.clean_accuracy = clean_accuracy
+        self.name = name
+        self.unit = unit
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        threat=None,
+        sample_weight=None,
+        name=None,
+        unit=None,
+        ax=None,
+        curve_kwargs=None,
+    ):
+        """Certify test rows and draw the curve.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            An ensemble with ``certify``, also as the last step of a pipeline or inside a search.
+        X : array-like of shape (n_samples, ...)
+            Test rows.
+        y : array-like of shape (n_samples,)
+            True labels.
+        threat : str or None, default=None
+            What the attacker does; None is the ensemble's default.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        name : str or None, default=None
+            Written beside the curve; None is the class name of the ensemble.
+        unit : str or None, default=None
+            What one operation is; None takes the words of the threat, or "hostile sources" for
+            an ensemble that was fitted with ``groups``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+        curve_kwargs : dict or None, default=None
+            Keywords of the curve's ``Line2D``, such as ``color``.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+
+        Raises
+        ------
+        TypeError
+            If there is no ensemble with ``certify``.
+
+        Warns
+        -----
+        CertificateWarning
+            Where a pipeline step or a search around the ensemble voids the guarantee.
+        """
+        y_pred, radius = certify_through(estimator, X, threat)
+        ensemble = find_ensemble(estimator)
+        if unit is None and getattr(ensemble, "partitioned_by_", None) == "source":
+            unit = _SOURCES
+        return cls.from_predictions(
+            y,
+            y_pred,
+            radius,
+            threat=effective_threat(ensemble, threat),
+            sample_weight=sample_weight,
+            name=type(ensemble).__name__ if name is None else name,
+            unit=unit,
+            ax=ax,
+            curve_kwargs=curve_kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_pred,
+        radius,
+        *,
+        threat=None,
+        sample_weight=None,
+        name=None,
+        unit=None,
+        ax=None,
+        curve_kwargs=None,
+    ):
+        """Draw the curve of predictions and radii at hand.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            True labels.
+        y_pred : array-like of shape (n_samples,)
+            Predicted labels, as from ``certify``.
+        radius : array-like of shape (n_samples,), int
+            Certified radii, as from ``certify``.
+        threat : str or None, default=None
+            The threat that the radii are for: it names the unit of the x axis.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        name : str or None, default=None
+            Written beside the curve.
+        unit : str or None, default=None
+            What one operation is, in your words, such as "hostile senders".
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+        curve_kwargs : dict or None, default=None
+            Keywords of the curve's ``Line2D``, such as ``color``.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+        """
+        budgets, accuracies = certified_accuracy_curve(
+            y_true, y_pred, radius, sample_weight=sample_weight
+        )
+        # A radius of 0 for every row leaves what is right without an attack.
+        clean = certified_accuracy_score(
+            y_true, y_pred, np.zeros_like(radius), 0, sample_weight=sample_weight
+        )
+        unit = _UNITS.get(threat) if unit is None else unit
+        display = cls(
+            budgets=budgets, accuracies=accuracies, clean_accuracy=clean, name=name, unit=unit
+        )
+        return display.plot(ax=ax, curve_kwargs=curve_kwargs)
+
+    def plot(self, ax=None, *, name=None, curve_kwargs=None):
+        """Draw the curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure. An axes that holds other displays shows them all.
+        name : str or None, default=None
+            Written beside the curve; None is ``self.name``.
+        curve_kwargs : dict or None, default=None
+            Keywords of the curve's ``Line2D``, such as ``color``.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+            Itself, with ``ax_``, ``figure_``, ``line_`` and ``clean_line_``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        plt = _import_pyplot()
+        if ax is None:
+            _, ax = plt.subplots()
+        first = not _curves(ax)
+        name = self.name if name is None else name
+        unit = self.unit or _NO_UNIT
+
+        budgets, accuracies = _corners(np.asarray(self.budgets), np.asarray(self.accuracies))
+        style = {"linewidth": 2.0, "zorder": 2.5, **(curve_kwargs or {})}
+        if len(budgets) == 1:  # nothing is certified: a line of one point would be invisible
+            style = {"marker": "o", "clip_on": False, **style}
+        # "steps-pre" holds the value of the next budget on the way to it: the lower one.
+        (self.line_,) = ax.plot(budgets, accuracies, drawstyle="steps-pre", gid=_CURVE, **style)
+        if name is not None:
+            self.line_.set_label(name)
+        self.clean_line_ = ax.axhline(
+            self.clean_accuracy, color=self.line_.get_color(), linestyle=(0, (5, 3)), linewidth=1.2
+        )
+        self.line_._certified = (name, unit, self.clean_accuracy)
+        self.ax_, self.figure_ = ax, ax.figure
+        if first:
+            _dress(ax)
+            ax.callbacks.connect("xlim_changed", _write_names)
+            ax.callbacks.connect("ylim_changed", _write_names)
+        _fit_axes(ax)  # sets the limits, and so calls _write_names
+        return self
+
+
+def _import_pyplot():
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "CertifiedAccuracyDisplay.plot needs matplotlib. Install it: pip install matplotlib"
+        ) from error
+    return plt
+
+
+def _corners(budgets, accuracies):
+    """Keep the last point of every plateau and both ends: the same steps, far fewer points."""
+    keep = np.ones(len(budgets), dtype=bool)
+    keep[1:-1] = accuracies[1:-1] != accuracies[2:]
+    return budgets[keep], accuracies[keep]
+
+
+def _curves(ax):
+    return [line for line in ax.lines if line.get_gid() == _CURVE]
+
+
+def _dress(ax):
+    from matplotlib.ticker import (
+        MaxNLocator,
+        MultipleLocator,
+        PercentFormatter,
+        StrMethodFormatter,
+    )
+
+    ax.set(ylabel="Certified accuracy", ylim=(0, 1.03))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    ax.yaxis.set_major_locator(MultipleLocator(0.2))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+    ax.grid(True, color=ax.yaxis.label.get_color(), alpha=0.1, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _fit_axes(ax):
+    curves = _curves(ax)
+    units = {line._certified[1] for line in curves}
+    unit = units.pop() if len(units) == 1 else "operations, in each curve's own unit"
+    wide = ax.bbox.width > 4 * ax.figure.dpi
+    ax.set_xlabel(f"Attacker's budget{' ' if wide else chr(10)}({unit})")
+    shared = [line for panel in ax.get_shared_x_axes().get_siblings(ax) for line in _curves(panel)]
+    end = max(1, *(line.get_xdata()[-1] for line in shared))
+    ax.set_xlim(-0.01 * end, 1.04 * end)
+
+
+def _write_names(ax):
+    """Write each curve's name beside it, clear of curves, dashed lines and other names."""
+    for text in [text for text in ax.texts if text.get_gid() == _LABEL]:
+        text.remove()
+    curves = _curves(ax)
+    layout = NameLayout(ax, curves, gid=_LABEL)
+    layout.keep_clear_of([line._certified[2] for line in curves])
+    mixed_units = len({line._certified[1] for line in curves}) > 1
+    # The shortest curve has the least room beside it.
+    for index in np.argsort([line.get_xdata()[-1] for line in curves], kind="stable"):
+        name, unit, _ = curves[index]._certified
+        words = [] if name is None else [str(name)]
+        if curves[index].get_ydata()[0] == 0:
+            words.append("nothing certified")
+        elif mixed_units:
+            words.append(unit)
+        if words:
+            layout.write_beside_curve(index, "\n".join(words))
+    layout.write_beside_levels(_NOTE)

@@ -1,0 +1,349 @@
+"""Certified accuracy: how many predictions are right and provably stay so under an attack."""
+
+import numbers
+
+import numpy as np
+from sklearn import get_config
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
+from sklearn.utils.validation import column_or_1d
+
+from ._pipeline import certify_through
+
+__all__ = [
+    "certified_accuracy_curve",
+    "certified_accuracy_score",
+    "make_certified_accuracy_scorer",
+    "median_certified_radius",
+]
+
+# A curve holds one number per budget. Radii beyond any training set (nothing can change the
+# answer) would fill the memory with equal numbers.
+_MAX_BUDGETS = 10_000_000
+
+
+def certified_accuracy_score(y_true, y_pred, radius, budget, *, sample_weight=None):
+    """Fraction of rows predicted right and certified against `budget` operations.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels, as from ``certify``.
+    radius : array-like of shape (n_samples,), int
+        Certified radii, as from ``certify``: operations of the threat, or -1 where the ensemble
+        abstains. An abstention never counts.
+    budget : int
+        Number of operations that the attacker may spend, at least 0.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the rows.
+
+    Returns
+    -------
+    score : float
+        Between 0 and 1: the share of rows with ``y_pred == y_true`` and ``radius >= budget``.
+
+    Raises
+    ------
+    TypeError
+        If `radius` or `budget` is not integer.
+    ValueError
+        If the lengths differ, `budget` is negative, or a radius is below -1.
+
+    Notes
+    -----
+    The attacker may spend the whole budget on each row anew, with another attack for every row.
+    So the accuracy after any one attack within the budget is at least this score.
+
+    References
+    ----------
+    .. [1] A. Levine and S. Feizi. Deep Partition Aggregation: Provable Defenses against General
+       Poisoning Attacks. ICLR 2021, section 4.
+
+    Examples
+    --------
+    >>> from certified_ensembles.metrics import certified_accuracy_score
+    >>> certified_accuracy_score([0, 1, 1, 0], [0, 1, 1, 1], [3, 2, -1, 5], budget=2)
+    0.5
+    >>> certified_accuracy_score([0, 1, 1, 0], [0, 1, 1, 1], [3, 2, -1, 5], budget=3)
+    0.25
+    """
+    budget = check_budget(budget)
+    survives = _proven_budgets(y_true, y_pred, radius) >= budget
+    if sample_weight is None:
+        return int(np.count_nonzero(survives)) / len(survives)
+    weight = _check_weight(sample_weight, len(survives))
+    return float(weight[survives].sum() / weight.sum())
+
+
+def certified_accuracy_curve(y_true, y_pred, radius, *, sample_weight=None):
+    """Certified accuracy at every budget, from 0 to where it is 0.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels, as from ``certify``.
+    radius : array-like of shape (n_samples,), int
+        Certified radii, as from ``certify``; -1 where the ensemble abstains.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the rows.
+
+    Returns
+    -------
+    budgets : ndarray of shape (n_budgets,), int64
+        0, 1, ..., one more than the largest radius of a correct row. So ``budgets[b] == b``.
+    accuracies : ndarray of shape (n_budgets,), float64
+        `certified_accuracy_score` at each budget, between 0 and 1, never rising; the last is 0.
+
+    Raises
+    ------
+    TypeError
+        If `radius` is not integer.
+    ValueError
+        If the lengths differ, a radius is below -1, or one is too large for a curve with one
+        number per budget.
+
+    Examples
+    --------
+    >>> from certified_ensembles.metrics import certified_accuracy_curve
+    >>> budgets, accuracies = certified_accuracy_curve([0, 1, 1, 0], [0, 1, 1, 1], [3, 1, -1, 5])
+    >>> budgets
+    array([0, 1, 2, 3, 4])
+    >>> accuracies
+    array([0.5 , 0.5 , 0.25, 0.25, 0.  ])
+    """
+    proven = _proven_budgets(y_true, y_pred, radius)
+    largest = int(proven.max())
+    if largest >= _MAX_BUDGETS:
+        raise ValueError(
+            f"radius goes up to {largest}: a curve with one number per budget ends at "
+            f"{_MAX_BUDGETS}. Clip the radii to the largest budget of interest, for instance "
+            "np.minimum(radius, n_train)."
+        )
+    # Index 0 of the histogram holds the rows that count nowhere (-1).
+    if sample_weight is None:
+        per_radius = np.bincount(proven + 1, minlength=largest + 3)
+        total = len(proven)
+    else:
+        weight = _check_weight(sample_weight, len(proven))
+        per_radius = np.bincount(proven + 1, weights=weight, minlength=largest + 3)
+        total = weight.sum()
+    still_certified = np.cumsum(per_radius[:0:-1])[::-1]
+    accuracies = np.minimum(still_certified / total, 1.0)  # sums of weights round
+    return np.arange(largest + 2, dtype=np.int64), accuracies
+
+
+def median_certified_radius(y_true, y_pred, radius):
+    """Largest budget at which at least half of the rows are right and certified.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels, as from ``certify``.
+    radius : array-like of shape (n_samples,), int
+        Certified radii, as from ``certify``; -1 where the ensemble abstains.
+
+    Returns
+    -------
+    median : int
+        Operations of the threat; -1 where certified accuracy is below 50 % even at budget 0.
+
+    Raises
+    ------
+    TypeError
+        If `radius` is not integer.
+    ValueError
+        If the lengths differ or a radius is below -1.
+
+    Notes
+    -----
+    The papers call this median certified robustness. Rows are counted, so exactly half of them
+    is enough, and no rounding takes part.
+
+    References
+    ----------
+    .. [1] A. Levine and S. Feizi. Deep Partition Aggregation: Provable Defenses against General
+       Poisoning Attacks. ICLR 2021, Table 1.
+
+    Examples
+    --------
+    >>> from certified_ensembles.metrics import median_certified_radius
+    >>> median_certified_radius([0, 1, 1, 0], [0, 1, 1, 1], [3, 1, 7, 5])
+    3
+    >>> median_certified_radius([0, 1, 1, 0], [1, 0, 1, 1], [3, 1, 7, 5])
+    -1
+    """
+    proven = _proven_budgets(y_true, y_pred, radius)
+    # The ceil(n / 2)-th largest: the least number of rows with 2 * count >= n have it or more.
+    needed = (len(proven) + 1) // 2
+    return int(np.partition(proven, len(proven) - needed)[len(proven) - needed])
+
+
+def make_certified_accuracy_scorer(budget, threat=None):
+    """Make a scorer of certified accuracy, for `GridSearchCV`, `cross_val_score` and the like.
+
+    Parameters
+    ----------
+    budget : int
+        Number of operations that the attacker may spend, at least 0.
+    threat : str or None, default=None
+        What the attacker does, as ``certify`` takes it; None is the ensemble's default.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y, *, sample_weight=None)`` returns
+        `certified_accuracy_score` of ``estimator.certify(X, threat=threat)``. The ensemble may
+        also be the last step of a pipeline, or the best estimator of a search. With metadata
+        routing, ask for weights by ``scorer.set_score_request(sample_weight=True)``.
+
+    Raises
+    ------
+    TypeError
+        If `budget` is not integer, or `threat` neither a string nor None.
+    ValueError
+        If `budget` is negative.
+
+    Warns
+    -----
+    CertificateWarning
+        From the scorer, where a pipeline step or a search around the ensemble voids the guarantee.
+
+    Notes
+    -----
+    A search that tunes on rows an attacker may have touched weakens the promise: the choice
+    itself may then depend on poisoned rows. Choose on rows that you trust.
+
+    Examples
+    --------
+    >>> from certified_ensembles.metrics import make_certified_accuracy_scorer
+    >>> make_certified_accuracy_scorer(budget=10)
+    make_certified_accuracy_scorer(budget=10)
+    >>> make_certified_accuracy_scorer(budget=10, threat="label_flip")
+    make_certified_accuracy_scorer(budget=10, threat='label_flip')
+    """
+    return _CertifiedAccuracyScorer(budget, threat)
+
+
+class _CertifiedAccuracyScorer:
+    """Scorer with scikit-learn's protocol: callable, routable, picklable."""
+
+    def __init__(self, budget, threat=None):
+        if threat is not None and not isinstance(threat, str):
+            raise TypeError(
+                f"threat={threat!r} must be the name of a threat, such as 'insertion_deletion' "
+                "or 'label_flip', or None for the ensemble's default."
+            )
+        self.budget = check_budget(budget)
+        self.threat = threat
+        self._metadata_request = MetadataRequest(owner=self)
+        self._metadata_request.score.add_request(param="sample_weight", alias=None)
+
+    def __call__(self, estimator, X, y, *, sample_weight=None):
+        y_pred, radius = certify_through(estimator, X, self.threat)
+        return certified_accuracy_score(
+            y, y_pred, radius, self.budget, sample_weight=sample_weight
+        )
+
+    def __repr__(self):
+        threat = "" if self.threat is None else f", threat={self.threat!r}"
+        return f"make_certified_accuracy_scorer(budget={self.budget}{threat})"
+
+    def set_score_request(self, *, sample_weight):
+        """Request `sample_weight`: True, False, None (an error where it is passed) or an alias."""
+        if not get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                "set_score_request needs metadata routing. Enable it by "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
+        self._metadata_request.score.add_request(param="sample_weight", alias=sample_weight)
+        return self
+
+    def get_metadata_routing(self):
+        """Return the metadata that this scorer asks for."""
+        return get_routing_for_object(self._metadata_request)
+
+    def _routing_repr(self):
+        return repr(self)
+
+    def _accept_sample_weight(self):
+        # scikit-learn asks this where metadata routing is off.
+        return True
+
+
+def check_budget(budget):
+    """Return `budget` as a Python int, or say what is wrong with it."""
+    if not isinstance(budget, numbers.Integral) or isinstance(budget, bool):
+        raise TypeError(
+            f"budget={budget!r} must be an integer: it counts poisoning operations. "
+            f"Pass an int, such as int({budget!r})."
+        )
+    if budget < 0:
+        raise ValueError(
+            f"budget={budget!r} must be at least 0: it counts poisoning operations. "
+            "Use 0 for the accuracy of what is certified at all."
+        )
+    return int(budget)
+
+
+def _proven_budgets(y_true, y_pred, radius):
+    """Validate; return the largest budget at which each row counts, -1 where it never does."""
+    y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred)
+    radius = _check_radius(radius)
+    lengths = {"y_true": len(y_true), "y_pred": len(y_pred), "radius": len(radius)}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(
+            f"y_true, y_pred and radius must have one entry per test row: {found}. Pass the "
+            "labels of the rows that were certified, in the same order."
+        )
+    if len(radius) == 0:
+        raise ValueError("y_true, y_pred and radius are empty: pass at least one test row.")
+    if _is_text(y_true) != _is_text(y_pred):
+        raise ValueError(
+            f"y_true has dtype {y_true.dtype} and y_pred {y_pred.dtype}: text never equals a "
+            "number, so every row would count as wrong. Pass y_true as it was coded for fit."
+        )
+    return np.where(y_true == y_pred, radius, -1)
+
+
+def _is_text(labels):
+    if labels.dtype.kind == "O":
+        return all(isinstance(label, str) for label in labels)
+    return labels.dtype.kind in "UST"
+
+
+def _check_radius(radius):
+    radius = column_or_1d(radius)
+    if radius.dtype.kind not in "iu" and len(radius):
+        raise TypeError(
+            f"radius has dtype {radius.dtype} and must be integer: it counts poisoning "
+            "operations. Pass the radius that certify returned, not rounded and not scaled."
+        )
+    if len(radius) and radius.min() < -1:
+        raise ValueError(
+            f"radius has the value {radius.min()} and must be -1 (abstains) or more. "
+            "Pass the radius that certify returned."
+        )
+    if radius.dtype == np.uint64:  # a value beyond int64 would wrap to a negative one
+        radius = np.minimum(radius, np.uint64(np.iinfo(np.int64).max))
+    return radius.astype(np.int64)
+
+
+def _check_weight(sample_weight, n_samples):
+    weight = column_or_1d(sample_weight, dtype=np.float64)
+    if len(weight) != n_samples:
+        raise ValueError(
+            f"sample_weight has {len(weight)} entries for {n_samples} test rows. Pass one weight "
+            "per row."
+        )
+    if not np.all(np.isfinite(weight)) or weight.min() < 0 or weight.sum() == 0:
+        raise ValueError(
+            "sample_weight must be finite, non-negative and not all zero. Drop the rows that "
+            "must not count, or give them weight 0."
+        )
+    return weight
