@@ -1,0 +1,181 @@
+"""The two forms of the German traffic signs: the original archives, and resized images."""
+
+import csv
+import io
+import zipfile
+
+import numpy as np
+
+from ._files import Source, read_arrays, require
+
+NAMES = (
+    "speed limit 20",
+    "speed limit 30",
+    "speed limit 50",
+    "speed limit 60",
+    "speed limit 70",
+    "speed limit 80",
+    "end of speed limit 80",
+    "speed limit 100",
+    "speed limit 120",
+    "no overtaking",
+    "no overtaking by trucks",
+    "priority at the next crossing",
+    "priority road",
+    "give way",
+    "stop",
+    "no vehicles",
+    "no trucks",
+    "no entry",
+    "danger",
+    "curve to the left",
+    "curve to the right",
+    "double curve",
+    "uneven road",
+    "slippery road",
+    "road narrows",
+    "road works",
+    "traffic lights",
+    "pedestrians",
+    "children",
+    "bicycles",
+    "snow",
+    "wild animals",
+    "end of restrictions",
+    "turn right",
+    "turn left",
+    "ahead only",
+    "ahead or right",
+    "ahead or left",
+    "keep right",
+    "keep left",
+    "roundabout",
+    "end of no overtaking",
+    "end of no overtaking by trucks",
+)
+_SIDE = 32
+_ORIGIN = (
+    "from https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/, see "
+    "https://benchmark.ini.rub.de/"
+)
+
+
+def pillow():
+    """Return the module PIL.Image, which is not a dependency of the package."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            "Reading these images needs Pillow. Install it: pip install pillow"
+        ) from error
+    return Image
+
+
+def _read_strips(path, _):
+    """Read images of 32 x 32 pixels, stacked to one WebP picture for each track."""
+    Image = pillow()
+    fields = read_arrays(path)
+    strips, offsets, start = fields["webp"].tobytes(), fields["offsets"], fields["start"]
+    y = fields["y"].astype(np.int64)
+    require(
+        len(start) == len(offsets) and start[-1] == len(y) and offsets[-1] == len(strips),
+        f"{len(offsets)} strips of {len(y)} images in {offsets[-1]} bytes",
+        f"{len(start)} strips of {start[-1]} images in {len(strips)} bytes",
+    )
+    X = np.empty((len(y), _SIDE, _SIDE, 3), dtype=np.uint8)
+    bounds = zip(offsets[:-1], offsets[1:], start[:-1], start[1:], strict=True)
+    for begin, end, first, last in bounds:
+        strip = np.asarray(Image.open(io.BytesIO(strips[begin:end])).convert("RGB"))
+        X[first:last] = strip.reshape(-1, _SIDE, _SIDE, 3)
+    sizes = np.stack([fields["width"], fields["height"]], axis=1).astype(np.int64)
+    loaded = {"data": X, "target": y, "sizes": sizes}
+    if "track" in fields:
+        loaded |= {
+            name: fields[name].astype(np.int64)
+            for name in ("track", "frame", "orig_pixel_sum", "orig_lex_rank")
+        }
+        loaded["groups"] = _groups(y, loaded["track"])
+    return loaded
+
+
+def _groups(y, track):
+    """Return numbers of tracks over all classes: track 3 of class 0 is not track 3 of class 1."""
+    return np.unique(np.stack([y, track]), axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _resized(archive, names):
+    """Return images of an open archive at 32 x 32, their sizes and the sums of their values."""
+    Image = pillow()
+    X = np.empty((len(names), _SIDE, _SIDE, 3), dtype=np.uint8)
+    sizes = np.empty((len(names), 2), dtype=np.int64)
+    sums = np.empty(len(names), dtype=np.int64)
+    for i, name in enumerate(names):
+        with archive.open(name) as file:
+            image = Image.open(file).convert("RGB")
+        sizes[i] = image.size
+        sums[i] = np.asarray(image).sum(dtype=np.int64)
+        X[i] = image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    return X, sizes, sums
+
+
+def _read_train_archive(path, _):
+    """Read ``GTSRB/Final_Training/Images/ccccc/ttttt_fffff.ppm``: class, track, frame."""
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".ppm"))
+        require(names, "images *.ppm", "none")
+        X, sizes, sums = _resized(archive, names)
+    parts = [name.removesuffix(".ppm").split("/")[-2:] for name in names]
+    y = np.array([int(folder) for folder, _ in parts])
+    track, frame = np.array([stem.split("_") for _, stem in parts], dtype=np.int64).T
+    return {
+        "data": X,
+        "target": y,
+        "sizes": sizes,
+        "track": track,
+        "frame": frame,
+        "groups": _groups(y, track),
+        "orig_pixel_sum": sums,
+        "orig_lex_rank": None,
+    }
+
+
+def _read_test_archives(images, labels, _):
+    """Read ``GTSRB/Final_Test/Images/nnnnn.ppm`` and a table of the classes."""
+    with zipfile.ZipFile(labels) as archive:
+        (table,) = [name for name in archive.namelist() if name.endswith("GT-final_test.csv")]
+        rows = csv.DictReader(io.StringIO(archive.read(table).decode("ascii")), delimiter=";")
+        classes = {row["Filename"]: int(row["ClassId"]) for row in rows}
+    with zipfile.ZipFile(images) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".ppm"))
+        require(len(names) == len(classes), f"{len(classes)} images *.ppm", len(names))
+        X, sizes, _ = _resized(archive, names)
+    y = np.array([classes[name.split("/")[-1]] for name in names])
+    return {"data": X, "target": y, "sizes": sizes}
+
+
+SOURCES = {
+    "train": (
+        Source(
+            files=("gtsrb32_train.npz",),
+            read=_read_strips,
+            origin="the resized images as WebP strips",
+        ),
+        Source(
+            files=("GTSRB_Final_Training_Images.zip",),
+            read=_read_train_archive,
+            origin=_ORIGIN,
+        ),
+    ),
+    "test": (
+        Source(
+            files=("gtsrb32_test.npz",),
+            read=_read_strips,
+            origin="the resized images as WebP strips",
+        ),
+        Source(
+            files=("GTSRB_Final_Test_Images.zip", "GTSRB_Final_Test_GT.zip"),
+            read=_read_test_archives,
+            origin=_ORIGIN,
+        ),
+    ),
+}
