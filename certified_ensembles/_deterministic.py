@@ -52,14 +52,16 @@ def is_net(estimator):
 
 
 def plain_floats(X, single):
-    """Return X with all floats in one precision: single for nets, else double.
+    """Return X with all floats in one precision, single for nets, else double, and one zero.
 
     Widening is exact, so the same values train the same member whichever type held them:
     one row in double precision, brought by an attacker, widens the whole array.
     """
     target = np.dtype(np.float32 if single else np.float64)
-    if isinstance(X, np.ndarray) or sp.issparse(X):
+    if sp.issparse(X):
         return X.astype(target, copy=False) if X.dtype.kind == "f" else X
+    if isinstance(X, np.ndarray):
+        return X.astype(target, copy=False) + target.type(0) if X.dtype.kind == "f" else X
     if hasattr(X, "iloc") and X.ndim == 2:
         floats = [name for name, dtype in X.dtypes.items() if dtype in ("float16", "float32")]
         return X.astype(dict.fromkeys(floats, target)) if floats and not single else X

@@ -27,7 +27,14 @@ from sklearn.utils.validation import (
 
 from ._certificate import Certificate, CertificateWarning
 from ._deterministic import is_net, parts_of
-from ._members import count_votes, first_choices, fit_members, iter_ballots, iter_scores
+from ._members import (
+    count_votes,
+    first_choices,
+    fit_members,
+    iter_ballots,
+    iter_scores,
+    stateless_steps,
+)
 from ._rows import is_frame, is_text, n_rows
 from .certificates import (
     finite_aggregation_radius,
@@ -84,6 +91,9 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return X
         if sp.issparse(X) and X.ndim == 2:
             X = X.tocsr()
+        if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "US":
+            # numpy turns a table into text if one cell is; cells keep their types as objects.
+            X = np.array(X, dtype=object)
         holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
         if holds_objects:
             rules["ensure_all_finite"] = False
@@ -98,12 +108,19 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"This {type(self).__name__} estimator requires y to be passed, but the target "
                 "y is None."
             )
+        texts = [isinstance(label, str) for label in y] if isinstance(y, list | tuple) else [True]
+        if any(texts) and not all(texts):
+            raise ValueError(
+                "y mixes strings with other labels, which have no order among each other: "
+                "convert all of them to one type."
+            )
         y = column_or_1d(y, warn=True)
         if y.dtype.kind == "f":
             check_array(y, ensure_2d=False, input_name="y")
         check_consistent_length(X, y)
         check_classification_targets(y)
-        if self.classes is None:
+        self._open_set = self.classes is None
+        if self._open_set:
             return y, np.unique(y)
         classes = np.unique(np.asarray(self.classes))
         foreign = np.setdiff1d(np.unique(y), classes)
@@ -170,8 +187,9 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
         )  # fmt: skip
         self._single = is_net(estimator)
+        self._shared_steps = stateless_steps(estimator)
         self._seen = np.ones((len(rows_of_member), len(self.classes_)), dtype=bool)
-        if self.classes is None:
+        if self._open_set:
             # In an open set a member may vote only for labels of its own rows: else a label
             # that it makes up would begin to count when some other partition gets it.
             codes = np.searchsorted(self.classes_, y)
@@ -195,7 +213,8 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         voters, labels = self._voters()
         for _, answers in ask(
             voters, self._seen, labels, self._features_of(X),
-            single=self._single, n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0),
+            steps=self._shared_steps, single=self._single,
+            n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0),
         ):  # fmt: skip
             yield answers
 
@@ -260,7 +279,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _winner_and_radius(self, X):
         """Return class indices, and radii that count changed partitions."""
-        n_classes, open_set = len(self.classes_), self.classes is None
+        n_classes, open_set = len(self.classes_), self._open_set
         spread = getattr(self, "spread_", None)
         parts = []
         for answers in self._iter_answers(X):

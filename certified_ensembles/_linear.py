@@ -40,7 +40,12 @@ _LINEAR = (
 # shape of the product changes, and at an exact tie rounding decides. So the shape is fixed:
 # one product a class, always this many members wide, the missing ones zero. A row with a
 # new label then adds a product for that class and leaves every other as it was.
-_STACKED = 128
+_STACKED, _STACKED_WIDE, _WIDE = 128, 16, 2**14
+
+
+def _stack_width(n_features):
+    """Return the fixed number of members in a product; fewer for wide (text) features."""
+    return _STACKED if n_features <= _WIDE else _STACKED_WIDE
 
 
 def is_plain_ridge(estimator, X):
@@ -54,7 +59,7 @@ def is_plain_ridge(estimator, X):
         and estimator.alpha > 0
         and isinstance(X, np.ndarray)
         and X.ndim == 2
-        and X.dtype == np.float64
+        and X.dtype.kind == "f"
     )
 
 
@@ -64,6 +69,7 @@ def fit_ridge(estimator, X, y):
     On a few dozen rows scikit-learn spends nine tenths of the time on checks that the
     ensemble has made once for all members.
     """
+    X = X.astype(np.float64, copy=False)
     classes, codes = np.unique(y, return_inverse=True)
     Y = np.where(codes[:, None] == np.arange(len(classes)), 1.0, -1.0)
     Y = Y[:, 1:] if len(classes) == 2 else Y
@@ -128,7 +134,7 @@ def linear_ballots(voters, classes, blocks, dtype, n_jobs):
     ballots = np.empty((len(blocks), size, len(voters)), dtype=dtype)
 
     def vote(part, members, scores):
-        shape = (len(scores.blocks), size, _STACKED)
+        shape = (len(scores.blocks), size, scores.width)
         best, ballot = np.full(shape, -np.inf, scores.dtype), np.full(shape, -1, dtype)
         better = np.empty(shape[1:], bool)
         for c, i, score in scores:
@@ -170,8 +176,8 @@ def _over_stacks(consume, voters, classes, blocks, n_jobs):
     dtype = _precision(blocks)
     blocks = [check_array(block, accept_sparse="csr", dtype=dtype) for block in blocks]
     tables = [_as_table(voter, classes) for voter in voters]
-    starts = range(0, len(voters), _STACKED)
-    stacks = [slice(s, min(s + _STACKED, len(voters))) for s in starts]
+    width = _stack_width(blocks[0].shape[1])
+    stacks = [slice(s, min(s + width, len(voters))) for s in range(0, len(voters), width)]
     n_parts = min(len(blocks), -(-2 * effective_n_jobs(n_jobs) // len(stacks)))
     bounds = np.linspace(0, len(blocks), n_parts + 1).astype(int)
     Parallel(n_jobs=n_jobs, require="sharedmem")(
@@ -204,32 +210,36 @@ class _StackScores:
 
     def __init__(self, tables, n_classes, blocks, dtype):
         self.tables, self.n_classes, self.blocks, self.dtype = tables, n_classes, blocks, dtype
+        self.width = _stack_width(blocks[0].shape[1])
 
     def __iter__(self):
         size, n_features = self.blocks[0].shape
-        score = np.empty((size, _STACKED), self.dtype)
+        score = np.empty((size, self.width), self.dtype)
+        dense = isinstance(self.blocks[0], np.ndarray)
         for c in range(self.n_classes):
             weights, bias = self._of_class(c, n_features)
             if not np.isfinite(bias).any():
                 continue
+            if weights is not None:
+                weights = weights.T if dense else np.ascontiguousarray(weights.T)
             for i, block in enumerate(self.blocks):
                 if weights is None:
                     score[...] = 0.0
-                elif isinstance(block, np.ndarray):
-                    np.matmul(block, weights.T, out=score)
+                elif dense:
+                    np.matmul(block, weights, out=score)
                 else:
-                    score[...] = block @ weights.T
+                    score[...] = block @ weights
                 np.add(score, bias, out=score)
                 yield c, i, score
 
     def _of_class(self, c, n_features):
         """Stack the weights of one class; a member without it gets the score -inf."""
-        weights, bias = None, np.full(_STACKED, -np.inf, self.dtype)
+        weights, bias = None, np.full(self.width, -np.inf, self.dtype)
         for j, table in enumerate(self.tables):
             if c in table:
                 w, bias[j] = table[c]
                 if w is not None:
                     if weights is None:
-                        weights = np.zeros((_STACKED, n_features), self.dtype)
+                        weights = np.zeros((self.width, n_features), self.dtype)
                     weights[j] = w
         return weights, bias

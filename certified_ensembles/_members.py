@@ -4,7 +4,9 @@ import itertools
 
 import numpy as np
 from joblib import effective_n_jobs
+from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.parallel import Parallel, delayed
@@ -114,9 +116,20 @@ def _train(estimator, X, y, params, seed, needed):
         # Many classifiers refuse a single class; such a member has only one thing to say.
         return DummyClassifier(strategy="prior").fit(np.zeros((1, 1)), y[:1])
     with global_seed(seed, needed):
-        if not params and is_plain_ridge(estimator, X):
-            return fit_ridge(estimator, X, y)
-        return estimator.fit(X, y, **params)
+        if params:
+            return estimator.fit(X, y, **params)
+        head = estimator
+        if isinstance(estimator, Pipeline) and len(estimator) > 1 and estimator.memory is None:
+            if type(estimator[-1]) is not RidgeClassifier:
+                return estimator.fit(X, y)
+            steps = estimator[:-1]
+            X, head = steps.fit_transform(X, y), estimator[-1]
+            estimator.steps[:-1] = steps.steps
+        if is_plain_ridge(head, X):
+            fit_ridge(head, X, y)
+        else:
+            head.fit(X, y)
+        return estimator
 
 
 # ---------------------------------------------------------------- ballots
@@ -135,8 +148,8 @@ def iter_ballots(members, seen, classes, X, **how):
         Sorted labels.
     X : test rows
     **how
-        `single` (whether members take single precision, see `plain_floats`), `n_jobs` and
-        `verbose`.
+        `steps` (of :func:`stateless_steps`), `single` (whether members take single precision,
+        see `plain_floats`), `n_jobs` and `verbose`.
 
     Yields
     ------
@@ -175,11 +188,11 @@ def iter_scores(members, seen, classes, X, **how):
     yield from _iter_spans(ask, members, X, 8 * len(members) * len(classes), **how)
 
 
-def _iter_spans(ask, members, X, row_bytes, *, single, n_jobs, verbose=0):
+def _iter_spans(ask, members, X, row_bytes, *, steps, single, n_jobs, verbose=0):
     """Yield what members answer, some blocks of test rows at a time."""
     n = n_rows(X)
     span = BLOCK_ROWS * max(1, _SPAN_BYTES // (row_bytes * BLOCK_ROWS))
-    prefix, voters = _without_prefix(members)
+    voters = [_without_steps(member, len(steps)) for member in members]
     linear = is_linear(voters)
     with one_thread:
         for start in range(0, n, span):
@@ -188,41 +201,47 @@ def _iter_spans(ask, members, X, row_bytes, *, single, n_jobs, verbose=0):
                 take(X, np.minimum(np.arange(s, s + BLOCK_ROWS), stop - 1))
                 for s in range(start, stop, BLOCK_ROWS)
             ]
-            if prefix is not None:
+            if steps:
                 blocks = Parallel(n_jobs=n_jobs, require="sharedmem")(
-                    delayed(prefix.transform)(plain_floats(block, single)) for block in blocks
+                    delayed(_transform)(steps, plain_floats(block, single)) for block in blocks
                 )
             if not linear:
                 blocks = [plain_floats(block, single) for block in blocks]
             yield slice(start, stop), ask(voters, blocks, n_jobs, verbose)[: stop - start]
 
 
-def _is_constant(member):
-    return type(member) is DummyClassifier
+def stateless_steps(estimator):
+    """Return fresh copies of the steps at the start of a pipeline that learn nothing.
 
-
-def _without_prefix(members):
-    """Split pipelines into the stateless steps that they share and the rest of each.
-
-    A step that learns nothing gives every member the same features, so it runs once a
-    block of test rows instead of once a member. (In training each member runs it on its own
-    rows: a function given as a step may look at more than one row.)
+    Every member would give the same features, so these run once a block of test rows instead
+    of once a member. The copies are unfitted: no member's rows can speak through them.
+    (In training each member runs them on its own rows: a function given as a step may look at
+    more than one row.)
     """
-    first = next((m for m in members if m is not None and not _is_constant(m)), None)
-    n_steps = 0
-    if isinstance(first, Pipeline):
-        for _, step in first.steps[:-1]:
-            if step != "passthrough" and (step is None or get_tags(step).requires_fit):
+    steps = []
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps[:-1]:
+            if step == "passthrough":
+                steps.append(step)
+                continue
+            if step is None or get_tags(step).requires_fit or "random_state" in step.get_params():
                 break
-            n_steps += 1
-    if n_steps == 0:
-        return None, [_last_step(m) for m in members]
-    rest = [m[n_steps:] if isinstance(m, Pipeline) else m for m in members]
-    return first[:n_steps], [_last_step(m) for m in rest]
+            steps.append(clone(step))
+    return steps
 
 
-def _last_step(member):
-    return member.steps[0][1] if isinstance(member, Pipeline) and len(member) == 1 else member
+def _transform(steps, X):
+    for step in steps:
+        X = X if step == "passthrough" else step.transform(X)
+    return X
+
+
+def _without_steps(member, n_steps):
+    """Return what is left of a fitted pipeline, the bare estimator if that is one step."""
+    if not isinstance(member, Pipeline):
+        return member
+    rest = member[n_steps:]
+    return rest.steps[0][1] if len(rest) == 1 else rest
 
 
 def _ask_all(answer, voters, seen, classes, blocks, shape, dtype, n_jobs, verbose):

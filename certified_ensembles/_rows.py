@@ -427,17 +427,20 @@ def take(X, index):
         return [X[i] for i in index]
     if hasattr(X, "iloc"):
         part = X.iloc[index].reset_index(drop=True)
-        return _own_categories(part).copy() if part.ndim == 2 else part.copy()
+        return _own_types(part).copy() if part.ndim == 2 else part.copy()
     if is_frame(X):
         return X[list(map(int, index))]
     part = np.ascontiguousarray(_safe_indexing(np.asarray(X), index))
     if part.dtype.kind in "US":
         return np.array(part.tolist(), dtype=part.dtype.kind)
+    if part.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in part.flat):
+        return np.array(part.tolist())  # objects only because some other row holds text
     return part.astype(part.dtype.newbyteorder("="), copy=False)
 
 
-def _own_categories(frame):
-    """Drop the categories that only other rows use, and their order of appearance."""
+def _own_types(frame):
+    """Drop what other rows put into column types: objects for numbers, foreign categories."""
+    frame = frame.infer_objects()
     for name, dtype in frame.dtypes.items():
         if hasattr(dtype, "categories") and not dtype.ordered:
             own = frame[name].cat.remove_unused_categories()

@@ -27,6 +27,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
+from certified_ensembles._rows import take
 from certified_ensembles.certificates import finite_aggregation_radius, run_off_radius
 from certified_ensembles.hashers import ContentHasher
 from certified_ensembles.metrics import make_certified_accuracy_scorer
@@ -631,3 +632,96 @@ def test_more_partitions_than_rows_are_warned_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dpa(n_partitions=20).fit(X_iris, y_iris)
+
+
+# ---------------------------------------------------------------- what one row can do to others
+
+
+def test_a_text_cell_does_not_change_the_numbers_of_other_members():
+    hostile = [["poison", *X[0, 1:]]]
+    objects = np.concatenate([X.astype(object), np.array(hostile, dtype=object)])
+    columns = pd.DataFrame(X).convert_dtypes(dtype_backend="numpy_nullable").astype(object)
+    for carried in (objects, X.astype(object), columns):
+        part = carried.iloc[:9] if isinstance(carried, pd.DataFrame) else carried[:9]
+        slice_ = take(part, np.arange(9))
+        assert np.asarray(slice_).dtype.kind in "if"
+        np.testing.assert_array_equal(ContentHasher()(part), ContentHasher()(X[:9]))
+
+
+def test_a_list_with_one_text_keeps_the_partitions_of_the_others():
+    rows, labels = X[:60].tolist(), Y[:60]
+    base = make_pipeline(
+        FunctionTransformer(lambda X: np.array([[str(v) for v in row] for row in X])),
+        OneHotEncoder(handle_unknown="ignore"), LogisticRegression(),
+    )  # fmt: skip
+    clf = dpa(base, 4).fit(rows, labels)
+    hostile = dpa(base, 4).fit([*rows, ["x", *rows[0][1:]]], [*labels, 3])
+    np.testing.assert_array_equal(hostile.partition_[:-1], clf.partition_)
+
+
+def test_labels_of_mixed_types_are_refused():
+    with pytest.raises(ValueError, match="mixes strings"):
+        dpa().fit(X[:3], [1, 2, "x"])
+
+
+def test_parameters_changed_after_fit_do_not_change_the_promise():
+    clf = dpa(n_partitions=40).fit(X, Y)
+    before = clf.certify(X_TEST).radius
+    clf.set_params(classes=range(10), estimator=GaussianNB())
+    np.testing.assert_array_equal(clf.certify(X_TEST).radius, before)
+
+
+class Forgetful(FunctionTransformer):
+    """Says that it needs no fit, and learns a mean all the same."""
+
+    def fit(self, X, y=None):
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X):
+        return X - getattr(self, "mean_", 0)
+
+
+def test_a_step_that_lies_about_learning_cannot_carry_rows_from_member_to_member():
+    clf = dpa(make_pipeline(Forgetful(), RidgeClassifier()), 10).fit(X, Y)
+    far = np.full((1, X.shape[1]), 1e6)
+    row = next(i for i in range(99) if ContentHasher()(far + i)[0] % 10 == 0)
+    hostile = clone(clf).fit(np.concatenate([X, far + row]), np.append(Y, 0))
+    changed = (hostile.ballots(X_TEST) != clf.ballots(X_TEST)).any(axis=0)
+    assert changed.tolist() == [True] + [False] * 9
+
+
+def test_members_of_wide_sparse_text_are_stacked_in_small_groups():
+    head = make_pipeline(HashingVectorizer(n_features=2**15), LogisticRegression())
+    clf = dpa(head, 20).fit(TEXTS, SPAM)
+    members = np.stack([member.predict(TEXTS) for member in clf.estimators_], axis=1)
+    np.testing.assert_array_equal(clf.classes_[clf.ballots(TEXTS)], members)
+
+
+def test_negative_zero_trains_the_member_of_zero():
+    class Sign(GaussianNB):
+        def fit(self, X, y):
+            self.sign_ = np.signbit(X).any()
+            return super().fit(X, y)
+
+    clf = dpa(Sign()).fit(np.where(X == 0, -0.0, X), Y)
+    assert not any(member.sign_ for member in clf.estimators_)
+
+
+@pytest.mark.parametrize("aggregation", ["plurality", "run_off"])
+def test_nets_train_in_single_precision_and_reproduce(aggregation):
+    torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+    skorch = pytest.importorskip("skorch", reason="needs the extra [torch]")
+    net = skorch.NeuralNetClassifier(
+        torch.nn.Linear, module__in_features=64, module__out_features=10, max_epochs=3, lr=0.1,
+        criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0, classes=list(range(10)),
+    )  # fmt: skip
+    scaled = X / 16
+    clf = dpa(net, 4, classes=range(10), aggregation=aggregation).fit(scaled, Y)
+    again = dpa(net, 4, classes=range(10), aggregation=aggregation, n_jobs=2)
+    again.fit(scaled[::-1].astype(np.float32), Y[::-1])
+    for one, other in zip(clf.estimators_, again.estimators_, strict=True):
+        assert one.module_.weight.dtype == torch.float32
+        assert torch.equal(one.module_.weight, other.module_.weight)
+    assert not torch.equal(clf.estimators_[0].module_.weight, clf.estimators_[1].module_.weight)
+    np.testing.assert_array_equal(clf.ballots(X_TEST / 16), again.ballots(X_TEST / 16))
