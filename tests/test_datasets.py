@@ -20,7 +20,7 @@ from certified_ensembles.datasets import _files, _gtsrb, _images, _tables, _text
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow reads the images")
 
-FETCHERS = {name: getattr(datasets, name) for name in datasets.__all__}
+FETCHERS = {name: getattr(datasets, name) for name in datasets.__all__ if name[:5] == "fetch"}
 WITH_SUBSET = ["fetch_mnist", "fetch_cifar10", "fetch_gtsrb", "fetch_imdb", "fetch_dogfish"]
 
 
@@ -875,3 +875,21 @@ def test_real_spambase():
     assert spambase.data.shape == (4601, 57)
     assert np.bincount(spambase.target).tolist() == [2788, 1813]
     assert spambase.feature_names[0] == "word_freq_make"
+
+
+# ---------------------------------------------------------------- digits
+
+
+def test_digits_are_integers_with_a_fixed_split():
+    train, test = (datasets.load_digits(subset=subset) for subset in ("train", "test"))
+    X, y = datasets.load_digits(subset="all", return_X_y=True)
+    np.testing.assert_array_equal(np.concatenate([train.data, test.data]), X)
+    np.testing.assert_array_equal(np.concatenate([train.target, test.target]), y)
+    assert (len(train.data), len(test.data), X.dtype) == (1347, 450, np.uint8)
+    np.testing.assert_array_equal(train.images.reshape(1347, 64), train.data)
+    assert train.target_names.tolist() == list(range(10))
+
+
+def test_digits_refuse_an_unknown_subset():
+    with pytest.raises(ValueError, match="subset='dev'"):
+        datasets.load_digits(subset="dev")

@@ -8,6 +8,7 @@ error says which file to put where. Nothing is unpickled, and nothing but comple
 downloads is ever written.
 """
 
+from ._digits import load_digits
 from ._images import fetch_cifar10, fetch_gtsrb, fetch_mnist
 from ._tables import fetch_dogfish, fetch_spambase
 from ._text import fetch_enron_spam, fetch_imdb, fetch_sms_spam
@@ -21,4 +22,5 @@ __all__ = [
     "fetch_mnist",
     "fetch_sms_spam",
     "fetch_spambase",
+    "load_digits",
 ]
