@@ -59,7 +59,7 @@ def is_plain_ridge(estimator, X):
         and estimator.alpha > 0
         and isinstance(X, np.ndarray)
         and X.ndim == 2
-        and X.dtype.kind == "f"
+        and X.dtype.kind in "biuf"  # a fraction in some other row must not choose the solver
     )
 
 
@@ -74,13 +74,22 @@ def fit_ridge(estimator, X, y):
     Y = np.where(codes[:, None] == np.arange(len(classes)), 1.0, -1.0)
     Y = Y[:, 1:] if len(classes) == 2 else Y
     X_mean, Y_mean = np.zeros(X.shape[1]), np.zeros(Y.shape[1])
-    if estimator.fit_intercept:
-        X_mean, Y_mean = X.mean(axis=0), Y.mean(axis=0)
-        X, Y = X - X_mean, Y - Y_mean
-    wide = len(X) < X.shape[1]
-    gram = X @ X.T if wide else X.T @ X
-    gram.flat[:: len(gram) + 1] += estimator.alpha
-    coef = np.linalg.solve(gram, Y).T @ X if wide else np.linalg.solve(gram, X.T @ Y).T
+    with np.errstate(all="ignore"):
+        if estimator.fit_intercept:
+            X_mean, Y_mean = X.mean(axis=0), Y.mean(axis=0)
+            X, Y = X - X_mean, Y - Y_mean
+        wide = len(X) < X.shape[1]
+        gram = X @ X.T if wide else X.T @ X
+        gram.flat[:: len(gram) + 1] += estimator.alpha
+        try:
+            coef = np.linalg.solve(gram, Y).T @ X if wide else np.linalg.solve(gram, X.T @ Y).T
+        except np.linalg.LinAlgError:
+            coef = np.array(np.nan)
+        if not np.isfinite(coef).all():
+            # Values so large that alpha drowns or squares overflow: one hostile row must not
+            # stop the training of all members.
+            U, s, Vt = np.linalg.svd(X, full_matrices=False)
+            coef = (U.T @ Y * np.where(s > 0, 1 / (s + estimator.alpha / s), 0)[:, None]).T @ Vt
     fitted = _fitted_on(pickle.dumps(classes))
     vars(estimator).update(fitted)
     # Whether two classes give one row of coefficients or a vector differs among versions.
@@ -133,7 +142,7 @@ def linear_ballots(voters, classes, blocks, dtype, n_jobs):
     size = n_rows(blocks[0])
     ballots = np.empty((len(blocks), size, len(voters)), dtype=dtype)
 
-    def vote(part, members, scores):
+    def vote(part, members, scores):  # a score that is not a number never wins
         shape = (len(scores.blocks), size, scores.width)
         best, ballot = np.full(shape, -np.inf, scores.dtype), np.full(shape, -1, dtype)
         better = np.empty(shape[1:], bool)
@@ -161,7 +170,8 @@ def linear_scores(voters, classes, blocks, n_jobs):
 
     def note(part, members, scores):
         for c, i, score in scores:
-            out[part.start + i, :, members, c] = score[:, : members.stop - members.start]
+            own = score[:, : members.stop - members.start]
+            out[part.start + i, :, members, c] = np.where(np.isnan(own), -np.inf, own)
 
     _over_stacks(note, voters, classes, blocks, n_jobs)
     return out.reshape(-1, len(voters), len(classes))
@@ -180,12 +190,14 @@ def _over_stacks(consume, voters, classes, blocks, n_jobs):
     stacks = [slice(s, min(s + width, len(voters))) for s in range(0, len(voters), width)]
     n_parts = min(len(blocks), -(-2 * effective_n_jobs(n_jobs) // len(stacks)))
     bounds = np.linspace(0, len(blocks), n_parts + 1).astype(int)
+
+    def work(stack, a, b):
+        with np.errstate(all="ignore"):  # weights beyond single precision
+            scores = _StackScores(tables[stack], len(classes), blocks[a:b], dtype)
+            consume(slice(a, b), stack, scores)
+
     Parallel(n_jobs=n_jobs, require="sharedmem")(
-        delayed(consume)(
-            slice(a, b), stack, _StackScores(tables[stack], len(classes), blocks[a:b], dtype)
-        )
-        for stack in stacks
-        for a, b in itertools.pairwise(bounds)
+        delayed(work)(stack, a, b) for stack in stacks for a, b in itertools.pairwise(bounds)
     )
 
 

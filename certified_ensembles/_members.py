@@ -300,7 +300,7 @@ def _scored(voter, block, classes, seen):
     codes = np.minimum(np.searchsorted(classes, own), len(classes) - 1)
     known = (classes[codes] == own) & seen[codes]
     scores = np.full((len(given), len(classes)), -np.inf)
-    scores[:, codes[known]] = given[:, known]
+    scores[:, codes[known]] = np.where(np.isnan(given), -np.inf, given)[:, known]
     return scores
 
 

@@ -51,7 +51,7 @@ def _table(X):
     if array.dtype.kind not in "biufO" and array.dtype.kind != "V":
         # str(1) and 1 are different cells: never let numpy turn a list of both into text.
         array = np.asarray(X, dtype=object) if not isinstance(X, np.ndarray) else array
-        array = array.astype(object) if array.dtype.kind in "USMm" else array
+        array = _objects(array)
     if array.dtype.kind not in "biufO":
         raise TypeError(
             f"Rows of dtype {array.dtype} have no canonical bytes: pass real numbers, strings, "
@@ -60,6 +60,17 @@ def _table(X):
     if array.ndim == 0:
         raise ValueError(f"Expected a sequence of rows, got the scalar {X!r}.")
     return array.reshape(len(array), -1 if array.size else int(np.prod(array.shape[1:])))
+
+
+def _objects(array):
+    """Return text and times as objects; times all in one unit."""
+    if array.dtype.kind not in "USMm":
+        return array
+    out = np.empty(array.shape, dtype=object)
+    out[...] = array if array.dtype.kind in "US" else 0
+    if array.dtype.kind in "Mm":
+        out.ravel()[:] = list(array.astype(f"{array.dtype.kind}8[ns]").ravel())
+    return out
 
 
 def _frame_table(X):
@@ -75,7 +86,7 @@ def _frame_table(X):
             return np.column_stack([column.astype(dtype, copy=False) for column in columns])
     table = np.empty((n_rows(X), len(columns)), dtype=object)
     for j, column in enumerate(columns):
-        table[:, j] = column
+        table[:, j] = _objects(column)
     return table
 
 
@@ -133,7 +144,8 @@ def canonical_bytes(X):
 
 def _native(A):
     """Return numbers in native byte order, half precision as single (scipy has none)."""
-    return A.astype(np.float32 if A.dtype == np.float16 else A.dtype.newbyteorder("="), copy=False)
+    half = A.dtype.kind == "f" and A.dtype.itemsize == 2
+    return A.astype(np.float32 if half else A.dtype.newbyteorder("="), copy=False)
 
 
 def _dense_bytes(A):
@@ -155,10 +167,9 @@ def _sparse_bytes(A):
     few = counts * _SPARSE_SHARE <= n_features
     head = b"s" + int(n_features).to_bytes(8, "little")
     index = memoryview(A.indices.astype("<i8").tobytes())
-    level = np.zeros(len(counts), dtype=np.int8)
-    if A.nnz:
-        starts = np.minimum(A.indptr[:-1], A.nnz - 1)
-        level = np.where(counts > 0, np.maximum.reduceat(_levels(A.data), starts), 0)
+    # One level more, so that the last of all rows may be empty.
+    level = np.maximum.reduceat(np.append(_levels(A.data), np.int8(0)), A.indptr[:-1])
+    level[counts == 0] = 0
     for i, (start, stop) in enumerate(zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(),
                                           strict=True)):  # fmt: skip
         if few[i]:
@@ -183,9 +194,11 @@ def _levels(A):
             level[(A == A.astype(np.float64)) | np.isnan(A)] = 2
             level[(A == A.astype(np.float32)) | np.isnan(A)] = 1
         else:
-            small = (A < 2**62) & (A > -(2**62))  # casting back from 2**63 is undefined
-            level[small & (A == A.astype(np.float64).astype(A.dtype))] = 2
-            level[small & (A == A.astype(np.float32).astype(A.dtype))] = 1
+            for one, dtype in ((2, np.float64), (1, np.float32)):
+                rounded = A.astype(dtype).astype(np.float64)
+                # Rounded up to the first number beyond the type it cannot be cast back.
+                inside = rounded < 2.0 ** (8 * A.dtype.itemsize - (A.dtype.kind == "i"))
+                level[inside & (np.where(inside, rounded, 0).astype(A.dtype) == A)] = one
         level[A == A.astype(np.uint8)] = 0
     return level
 
@@ -261,8 +274,14 @@ def _cell(value):
         return value if value == value else _MISSING  # NaN differs from itself
     if isinstance(value, str | bytes):
         return value
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
     if isinstance(value, datetime.date | np.datetime64):
-        return _MISSING if np.isnat(np.datetime64(value)) else str(np.datetime64(value, "ns"))
+        value = np.datetime64(value, "ns")
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        value = np.timedelta64(value, "ns")
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return _MISSING if np.isnat(value) else str(value)
     raise TypeError(
         f"A cell of type {type(value).__name__} has no canonical bytes, the argument must be a "
         "string or a number (or a date, or missing): encode the column first or pass a "

@@ -725,3 +725,27 @@ def test_nets_train_in_single_precision_and_reproduce(aggregation):
         assert torch.equal(one.module_.weight, other.module_.weight)
     assert not torch.equal(clf.estimators_[0].module_.weight, clf.estimators_[1].module_.weight)
     np.testing.assert_array_equal(clf.ballots(X_TEST / 16), again.ballots(X_TEST / 16))
+
+
+@pytest.mark.parametrize("aggregation", ["plurality", "run_off"])
+@pytest.mark.parametrize("size", [1e10, 1e150, 1e300])
+def test_one_huge_row_spoils_one_member_and_no_more(size, aggregation):
+    estimator = RidgeClassifier()
+    clf = dpa(estimator, 10, aggregation=aggregation).fit(X, Y)
+    row = np.full((1, X.shape[1]), size)
+    hostile = clone(clf).fit(np.concatenate([X, row]), np.append(Y, 0))
+    for dtype in (np.float64, np.float32):
+        rows = X_TEST.astype(dtype)
+        changed = (hostile.ballots(rows) != clf.ballots(rows)).any(axis=0)
+        assert set(np.flatnonzero(changed)) <= {hostile.partition_[-1]}
+        kept = clf.certify(rows).radius >= 1
+        np.testing.assert_array_equal(hostile.predict(rows)[kept], clf.predict(rows)[kept])
+
+
+def test_a_fraction_in_one_row_does_not_change_the_members_of_integers():
+    integers = (X > 7).astype(int)[:, 18:40]
+    clf = dpa(RidgeClassifier(), 12, classes=range(10)).fit(integers, Y)
+    floats = clone(clf).fit(np.concatenate([integers, np.full((1, 22), 0.5)]), np.append(Y, 0))
+    tests = (X_TEST > 7).astype(int)[:, 18:40]
+    changed = (floats.ballots(tests) != clf.ballots(tests)).any(axis=0)
+    assert set(np.flatnonzero(changed)) <= {floats.partition_[-1]}
