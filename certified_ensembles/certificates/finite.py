@@ -75,7 +75,7 @@ def finite_aggregation_radius(ballots, spread, n_classes, *, open_set=False):
     >>> winner.tolist(), radius.tolist()
     ([1], [0])
     """
-    ballots = _check_ballots(ballots, n_classes)
+    ballots = check_ballots(ballots, n_classes)
     spread = check_spread(spread, ballots.shape[1])
     n_samples, n_partitions = len(ballots), spread.shape[1]
     votes = np.stack([np.count_nonzero(ballots == m, axis=1) for m in range(n_classes)], axis=1)
@@ -216,7 +216,7 @@ def check_spread(spread, n_members):
     return np.ascontiguousarray(spread.T, dtype=np.intp)
 
 
-def _check_ballots(ballots, n_classes):
+def check_ballots(ballots, n_classes):
     """Return `ballots` as an array, after a check."""
     ballots = np.asarray(ballots)
     if ballots.ndim != 2 or ballots.shape[1] == 0:
