@@ -1,13 +1,30 @@
 """Theorems as pure functions on arrays: no estimator in sight."""
 
+from .ablation import ablation_poisoned_probability
+from .collective import CollectiveCertificate, collective_survivors
 from .finite import finite_aggregation_radius, finite_run_off_radius
+from .flips import flips_from_margin
+from .knapsack import priced_plurality_radius, turning_prices
+from .linear import linear_smoother_radius, linear_smoother_winner
+from .monte_carlo import monte_carlo_radius
 from .plurality import plurality_radius, threat_cost
 from .runoff import run_off_radius
+from .smoothing import chernoff_log_error
 
 __all__ = [
+    "CollectiveCertificate",
+    "ablation_poisoned_probability",
+    "chernoff_log_error",
+    "collective_survivors",
     "finite_aggregation_radius",
     "finite_run_off_radius",
+    "flips_from_margin",
+    "linear_smoother_radius",
+    "linear_smoother_winner",
+    "monte_carlo_radius",
     "plurality_radius",
+    "priced_plurality_radius",
     "run_off_radius",
     "threat_cost",
+    "turning_prices",
 ]

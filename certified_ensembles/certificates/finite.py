@@ -192,9 +192,7 @@ def finite_run_off_radius(scores, spread, *, open_set=False):
         ranking = class_major(block, n_phantoms)
         partitions = _least_run_off(ranking, tally, tally.winner + n_phantoms, powers) - 1
         winner[rows] = tally.winner
-        # Where all abstain, one member elects whom it likes, and no new label has come yet.
-        some = tally.votes.any(axis=1)
-        radius[rows] = np.maximum(members // degree, partitions) * some
+        radius[rows] = np.maximum(members // degree, partitions)
     return winner, np.minimum(radius, n_partitions)
 
 
@@ -327,24 +325,23 @@ def _least_run_off(ranking, tally, c, powers):
     beyond = n_partitions + 1
     least = np.full(n_samples, beyond)
 
-    # Strongest and second strongest class beside c: whom t has to overtake.
+    # The strongest class beside c, which any other rival has to overtake.
     key = votes * n_classes + classes[::-1]
     key[every, c] = -1
-    strong = np.argsort(-key, axis=1)[:, :2]
+    strong = key.argmax(axis=1)
 
     def beaten(rows, t):
         """One class beats the strongest other in round one and the winner in round two."""
-        w = c[rows]
+        w, s = c[rows], strong[rows]
         prefers = prefers_first(ranking[w, rows], ranking[t, rows], w < t) & active[rows]
         power = 2 * prefers + ~active[rows]
-        count = powers.needed(power, 2, final[rows, t])
-        if n_classes > 2:
-            s = np.where(strong[rows, 0] == t, strong[rows, 1], strong[rows, 0])
-            ahead = votes[rows, s] - votes[rows, t] + (s < t)
-            taken = 1 + voters[s, rows] - voters[t, rows].astype(np.int8)
-            count = np.maximum(count, powers.needed(taken, 2, ahead))
-            count = np.maximum(count, powers.needed(power + taken, 4, final[rows, t] + ahead))
-        return count
+        taken = 1 + voters[s, rows] - voters[t, rows].astype(np.int8)
+        # Nothing where t is the strongest itself.
+        ahead = votes[rows, s] - votes[rows, t] + (s < t)
+        first = powers.needed(taken, 2, ahead)
+        second = powers.needed(power, 2, final[rows, t])
+        both = powers.needed(power + taken, 4, final[rows, t] + ahead)
+        return np.maximum(np.maximum(first, second), both)
 
     floor = np.maximum(final + 2 * degree - 1, 0) // (2 * degree)
     floor[every, c] = beyond
@@ -359,10 +356,10 @@ def _least_run_off(ranking, tally, c, powers):
         from_c = voters[c[rows], rows]
         to_a, to_b = (voters[m[pair], rows].astype(np.int8) for m in (a, b))
         gap_a, gap_b = gap[rows, a[pair]], gap[rows, b[pair]]
-        count = powers.needed(1 + from_c - to_a, 2, gap_a)
-        count = np.maximum(count, powers.needed(1 + from_c - to_b, 2, gap_b))
+        first = powers.needed(1 + from_c - to_a, 2, gap_a)
+        second = powers.needed(1 + from_c - to_b, 2, gap_b)
         both = powers.needed(1 + 2 * from_c - to_a - to_b, 3, gap_a + gap_b)
-        return np.maximum(count, both)
+        return np.maximum(np.maximum(first, second), both)
 
     # Rivals without votes are the strongest, and give a floor for all pairs at once.
     from_c = voters[c, every]

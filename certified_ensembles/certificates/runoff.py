@@ -269,30 +269,24 @@ def radius_from_tally(tally, n_members, *, n_phantoms=0):
         Largest number of changed members that the winner survives.
     """
     c = tally.winner + n_phantoms
-    out = least_push_out(tally.votes, c, n_members)
+    out = _least_push_out(tally.votes, c, n_members)
     beat = _least_beaten(tally.votes, c, tally.prefers, n_members)
-    # Where all abstain, one member elects whom it likes, and no new label has come yet.
-    return np.maximum(np.minimum(out, beat) - 1, 0) * tally.votes.any(axis=1)
+    # Where all abstain a new label would win at once, but no new label has come yet.
+    return np.maximum(np.minimum(out, beat) - 1, 0)
 
 
-def least_push_out(votes, c, n_members):
+def _least_push_out(votes, c, n_members):
     """Return the least number of changed members that puts two classes before `c`."""
     n_samples, n_classes = votes.shape
     if n_classes < 3:
         return np.full(n_samples, n_members + 1)
-    classes = np.arange(n_classes)
     n_c = np.take_along_axis(votes, c[:, None], axis=1)
-    gap = np.maximum(n_c - votes + (c[:, None] < classes), 0)
+    gap = np.maximum(n_c - votes + (c[:, None] < np.arange(n_classes)), 0)
     gap[np.arange(n_samples), c] = np.iinfo(np.int64).max
-    gap = np.partition(gap, 1, axis=1)[:, :2]
-
-    def enough(r):
-        # Each voter of c that changes brings both rivals closer; then each needs its own.
-        left = np.maximum(gap - np.minimum(r[:, None], n_c), 0)
-        return left.sum(axis=1) <= r
-
-    # With every voter of c gone, each rival is at most one vote behind.
-    return _bisect(enough, np.full(n_samples, n_members + 2))
+    near, far = np.partition(gap, 1, axis=1)[:, :2].T
+    # A voter of c that changes brings one rival closer by two and the other by one; no gap
+    # exceeds n_c by more than one, so there are enough of these voters.
+    return np.maximum((near + far + 2) // 3, (far + 1) // 2)
 
 
 def _least_beaten(votes, c, prefers, n_members):
@@ -302,21 +296,21 @@ def _least_beaten(votes, c, prefers, n_members):
     classes = np.arange(n_classes)
     for_c = prefers.sum(axis=1)
     margin = 2 * for_c - votes.sum(axis=1, keepdims=True) + (c[:, None] < classes)
+    # Never more than prefer c, unless all abstain: then the first change decides.
     need = np.maximum(margin + 1, 0) // 2
-    # gap[x, m, t]: t is before m once its r new votes, and y voters taken from m, reach it.
+    # gap[x, m, t]: how far m is before t.
     gap = votes[:, :, None] - votes[:, None, :] + (classes[:, None] < classes)
     gap[rows, c] = 0
     gap[:, classes, classes] = 0
 
     def enough(r):
+        # r members come to t, and of them y leave each m that would still be before t.
         y = np.maximum(gap - r[:, None, :], 0)
-        taken = y.sum(axis=1)
-        useful = np.minimum(y, prefers).sum(axis=1)
-        switched = useful + np.minimum(r - taken, for_c - useful)
-        possible = (y <= votes[:, :, None]).all(axis=1)
-        return possible & (taken <= r) & (switched >= need)
+        spare = r - y.sum(axis=1)
+        switched = np.minimum(y, prefers).sum(axis=1) + spare
+        return (spare >= 0) & (switched >= need)
 
-    # The bound is one more than all members, and a class that cannot win keeps it.
+    # No class needs all members and one more; the winner itself keeps this.
     least = _bisect(enough, np.full((n_samples, n_classes), n_members + 1))
     least[rows, c] = n_members + 1
     return least.min(axis=1)

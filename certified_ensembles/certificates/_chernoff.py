@@ -1,0 +1,255 @@
+"""Chernoff exponents of a linear smoother, for all pairs of classes of a block of rows.
+
+Almost all of the search happens on histograms of the weights. Both terms of the exponent are
+convex in the weight, so moving each weight to the two edges of its bin, mean kept, can only raise
+the sum: what a histogram says is an upper bound. Its excess is about ``(t width)^2 / 12`` times
+the sum of the second derivatives; where that is not small enough, the pair that decides is
+evaluated on the weights themselves.
+"""
+
+import numpy as np
+
+from ._exact_sums import UNIT_ROUNDOFF
+from ._label_noise import exponent_error, minimise_convex, noise_terms
+from ._scored_blocks import LabelSortedWeights, ScoredBlock, leads
+
+# Bins on each side of zero that find t; as many times more hold the bound where rows are long.
+_SEARCH_BINS = 64
+_REFINEMENT = 8
+_LONG_ROWS = 4096
+# Excess of a histogram's bound, relative to it, that needs no evaluation on the weights.
+_ACCEPTED_EXCESS = 3e-5
+
+
+class ChernoffExponent:
+    """Upper bounds on log P(the winner does not beat its worst rival) under label noise.
+
+    Parameters
+    ----------
+    smoother : LabelSortedWeights
+        The weights.
+    noise : float
+        Probability that a label is replaced.
+
+    Attributes
+    ----------
+    half : int
+        Number of bins on each side of zero.
+    fold : int
+        Bins per bin of the search for t.
+    edges : ndarray of shape (n_edges,)
+        Edges of the bins, in units of the largest magnitude of a row.
+    n_groups : int
+        Groups of labels with a histogram of their own.
+    offset : ndarray of shape (n_train,)
+        Place of zero, in bins, in the histograms of each label's group.
+    working_width : int
+        Numbers of working space per row of weights.
+    """
+
+    def __init__(self, smoother: LabelSortedWeights, noise: float):
+        self.smoother = smoother
+        self.n_train = len(smoother.label)
+        self.n_classes = smoother.n_classes
+        self.terms = noise_terms(noise, self.n_classes)
+        # Zero is an edge, so weights of zero (most, for neighbours) stay where they are. One
+        # search bin more at each end takes what rounding moves past it.
+        self.fold = _REFINEMENT if self.n_train >= _LONG_ROWS else 1
+        self.half = _SEARCH_BINS * self.fold
+        self.edges = np.arange(-self.half - self.fold, self.half + 2 * self.fold) / self.half
+        # With two classes every label belongs to the pair: one histogram per row will do.
+        self.n_groups = self.n_classes if self.n_classes > 2 else 1
+        group = smoother.label if self.n_classes > 2 else np.zeros(self.n_train)
+        self.offset = group * float(len(self.edges)) + (self.half + self.fold)
+        self.working_width = self.n_groups * len(self.edges)
+
+    def worst_rival(self, block: ScoredBlock) -> np.ndarray:
+        """Return the largest bound over all rivals, for every row of the block."""
+        lead = leads(block, self.n_classes)
+        nearest = lead.argmin(axis=1)
+        log_error = np.zeros(len(lead))
+        # Without a lead the minimum is at t = 0, and nothing can be shown.
+        rows = np.flatnonzero(lead[np.arange(len(lead)), nearest] > 0)
+        if rows.size:
+            toward = self.smoother.toward(block)
+            toward = toward if rows.size == len(toward) else toward[rows]
+            pairs = _Pairs(self, *_rescaled(toward, block.largest[rows]), block.winner[rows])
+            log_error[rows] = pairs.worst(nearest[rows])
+        return log_error
+
+
+class _Pairs:
+    """The exponents of some rows: `toward` as in `LabelSortedWeights`, and its histograms."""
+
+    def __init__(self, exponent, toward, largest, winner):
+        self.layout = exponent
+        self.toward, self.largest, self.winner = toward, largest, winner
+        self.histogram = self._mass_at_edges()
+
+    def worst(self, nearest) -> np.ndarray:
+        """Return the largest bound over all rivals, given the one that is likely to decide."""
+        row = np.arange(len(nearest))
+        t, excess = self._search(row, nearest)
+        bounds = self._bounds(row, t)
+        worst = bounds[row, nearest]
+        coarse = np.flatnonzero(excess > _ACCEPTED_EXCESS * np.abs(worst))
+        if coarse.size:
+            t[coarse], refined = self._refine(coarse, nearest[coarse], t[coarse])
+            worst[coarse] = np.minimum(worst[coarse], refined)
+            bounds[coarse] = self._bounds(coarse, t[coarse])
+        if self.layout.n_classes == 2:
+            return worst
+        # Another rival matters where its bound is higher, at this t and at the best of its own.
+        bounds[row, self.winner] = bounds[row, nearest] = -np.inf
+        i, b = np.nonzero(bounds > worst[:, None])
+        if not i.size:
+            return worst
+        t, excess = self._search(i, b)
+        bound = np.minimum(bounds[i, b], self._bounds(i, t)[np.arange(len(i)), b])
+        loose = excess > _ACCEPTED_EXCESS * np.abs(bound)
+        close = np.flatnonzero(loose & (bound > worst[i]))
+        if close.size:
+            _, refined = self._refine(i[close], b[close], t[close])
+            bound[close] = np.minimum(bound[close], refined)
+        np.maximum.at(worst, i, bound)
+        return worst
+
+    def _mass_at_edges(self) -> np.ndarray:
+        """Return the mass of each group of labels at the edges: (n, n_groups, n_edges)."""
+        n, size = len(self.toward), self.layout.working_width
+        place = self.toward * (self.layout.half / self.largest)[:, None]
+        place += self.layout.offset
+        cell = place.astype(np.int64)
+        place -= cell
+        cell += np.arange(0, n * size, size)[:, None]
+        cell, share = cell.ravel(), place.ravel()
+        # Faster than np.bincount, which looks for the largest cell first.
+        mass, upper = np.zeros(n * size), np.zeros(n * size)
+        np.add.at(mass, cell, 1.0)
+        np.add.at(upper, cell, share)
+        mass -= upper
+        mass[1:] += upper[:-1]
+        return mass.reshape(n, self.layout.n_groups, len(self.layout.edges))
+
+    def _masses(self, row, rival):
+        """Return the masses of the labels of the pair, and of the others (None if none exist)."""
+        if self.layout.n_classes == 2:
+            return self.histogram[row, 0], None
+        pair = self.histogram[row, self.winner[row]] + self.histogram[row, rival]
+        return pair, self.histogram[row].sum(axis=1) - pair
+
+    def _search(self, row, rival) -> tuple[np.ndarray, np.ndarray]:
+        """Return about the best t of one pair per entry of `row`, and the excess of its bound."""
+        edges = self.layout.edges[:: self.layout.fold]
+        masses = [
+            (_folded(mass, self.layout.fold), term)
+            for mass, term in zip(self._masses(row, rival), self.layout.terms, strict=True)
+            if mass is not None
+        ]
+        bend = np.zeros(len(row))  # sum of the second derivatives at the last t
+
+        def evaluate(scale, which):
+            total = np.zeros((4, len(which)))
+            for mass, term in masses:
+                value, slope, curvature = term.derivatives(scale[:, None] * edges)
+                mass = mass[which]
+                curvature *= mass
+                total[0] += (mass * value).sum(axis=1)
+                total[1] += (mass * slope) @ edges
+                total[2] += curvature @ edges**2
+                total[3] += curvature.sum(axis=1)
+            bend[which] = total[3]
+            return total[:3]
+
+        # At 0 every term has the same derivatives: Newton's first step is free.
+        slope = curvature = 0.0
+        for mass, term in masses:
+            _, first, second = term.derivatives(np.zeros(1))
+            slope = slope + first * (mass @ edges)
+            curvature = curvature + second * (mass @ edges**2)
+        start = np.maximum(-slope / curvature, 0.0)
+        scale, _ = minimise_convex(evaluate, start, decrease=1e-3, max_steps=60)
+        return scale / self.largest[row], bend * (scale / self.layout.half) ** 2 / 12
+
+    def _bounds(self, row, t) -> np.ndarray:
+        """Return the histograms' bounds on the exponents at t, one column per rival."""
+        scale = t * self.largest[row]
+        histogram = self.histogram[row]
+        total = histogram.sum(axis=1)
+        pair, other = self.layout.terms
+        x = scale[:, None] * self.layout.edges
+        if self.layout.n_classes == 2:
+            bound = np.repeat((total * pair.value(x)).sum(axis=1)[:, None], 2, axis=1)
+        else:
+            other = other.value(x)
+            by_class = np.matmul(histogram, (pair.value(x) - other)[:, :, None])[:, :, 0]
+            bound = by_class + by_class[np.arange(len(row)), self.winner[row]][:, None]
+            bound += (total * other).sum(axis=1)[:, None]
+        # Masses are sums of n_train numbers, of which each place errs by n_cells u bins.
+        n_sums = self.layout.n_train + len(self.layout.edges) + self.layout.n_classes
+        error = exponent_error(
+            n_sums, scale * (total @ np.abs(self.layout.edges)), self.layout.terms
+        )
+        error += 8 * UNIT_ROUNDOFF * self.layout.n_groups * self.layout.n_train * scale
+        return bound + error[:, None]
+
+    def _refine(self, row, rival, t) -> tuple[np.ndarray, np.ndarray]:
+        """Minimise the exponents on the weights; the values include their rounding error."""
+        winner = self.winner[row]
+        key = np.minimum(winner, rival) * self.layout.n_classes + np.maximum(winner, rival)
+        total = np.zeros(len(row))
+        for k, i in enumerate(row):
+            total[k] = np.abs(self.toward[i]).sum()
+
+        def evaluate(t, which):
+            result = np.zeros((3, len(which)))
+            for k in np.unique(key[which]):
+                group = np.flatnonzero(key[which] == k)
+                for columns, term in self._pieces(*divmod(int(k), self.layout.n_classes)):
+                    piece = self.toward[row[which[group]], columns]
+                    value, slope, curvature = term.derivatives(piece * t[group, None])
+                    result[0, group] += value.sum(axis=1)
+                    slope *= piece
+                    result[1, group] += slope.sum(axis=1)
+                    curvature *= piece
+                    curvature *= piece
+                    result[2, group] += curvature.sum(axis=1)
+            result[0] += exponent_error(self.layout.n_train, t * total[which], self.layout.terms)
+            return result
+
+        return minimise_convex(evaluate, t, decrease=1e-6, max_steps=20)
+
+    def _pieces(self, a, b):
+        """Yield runs of columns and the term that they take when a and b are the pair."""
+        pair, other = self.layout.terms
+        if self.layout.n_classes == 2:
+            yield slice(0, self.layout.n_train), pair
+            return
+        mine, theirs = self.layout.smoother.columns(a), self.layout.smoother.columns(b)
+        between = (0, mine.start), (mine.stop, theirs.start), (theirs.stop, self.layout.n_train)
+        for start, stop in between:
+            yield slice(start, stop), other
+        yield mine, pair
+        yield theirs, pair
+
+
+def _folded(mass, fold) -> np.ndarray:
+    """Move mass from the edges between every `fold`-th edge to those two, mean kept."""
+    if fold == 1:
+        return mass
+    parts = mass.reshape(len(mass), mass.shape[1] // fold, fold)
+    upper = parts @ (np.arange(fold) / fold)
+    folded = parts.sum(axis=2) - upper
+    folded[:, 1:] += upper[:, :-1]
+    return folded
+
+
+def _rescaled(toward, largest) -> tuple[np.ndarray, np.ndarray]:
+    """Bring rows with extreme magnitudes near 1, by powers of two, so that no t overflows."""
+    extreme = (largest < 2.0**-500) | (largest > 2.0**500)
+    if extreme.any():
+        power = -np.frexp(largest[extreme])[1]
+        toward[extreme] = np.ldexp(toward[extreme], power[:, None])
+        largest = largest.copy()
+        largest[extreme] = np.ldexp(largest[extreme], power)
+    return toward, largest
