@@ -1,0 +1,404 @@
+"""Certified robustness to flipped labels: exact for linear smoothers, by smoothing for any."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    _fit_context,
+    is_classifier,
+)
+from sklearn.linear_model import RidgeClassifier
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ._certificate import Certificate
+from ._deterministic import is_net
+from ._ensemble import _MAX_SEED, BasePartitionEnsemble
+from ._linear_smoother import LabelFreeFeatures, LinearSmoother
+from ._members import count_votes, iter_ballots
+from ._noisy_members import fit_noisy_members
+from ._rows import take
+from .certificates._inputs import check_noise
+from .certificates.flips import flips_from_margin
+from .certificates.linear import linear_smoother_radius, linear_smoother_winner
+from .certificates.monte_carlo import monte_carlo_radius
+from .certificates.smoothing import chernoff_log_error
+from .smoothers import class_scores
+
+
+class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Classifier whose predictions provably survive flipped training labels.
+
+    The features of the training rows are trusted, their labels are not: crowds, vendors and users
+    write labels. Where a score is a sum of label-free weights over the rows of a class (ridge,
+    neighbours, kernels, votes of clusters) the number of flips that a prediction survives is
+    computed exactly. For any other classifier it is bounded by training on many noisy copies of
+    the labels.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        For every certificate but "monte_carlo" a linear smoother with fixed parameters, as
+        listed in :class:`~certified_ensembles.smoothers.LinearSmoother`, alone or at the end of
+        a pipeline of unsupervised steps; for "monte_carlo" any classifier. None means
+        `RidgeClassifier`.
+    noise : float, default=0.1
+        Probability q with which smoothing replaces a label by one of the other K - 1, between 0
+        and (K - 1) / K, both excluded. More noise certifies more flips of fewer predictions.
+        "exact" does not use it: its radius holds for every noise.
+    certificate : {"exact", "tight", "kl", "monte_carlo"}, default="exact"
+        How the radius is found, see Notes.
+    representation : transformer, default=None
+        An unsupervised step before the estimator, fitted once, without labels, on the rows in
+        canonical order.
+    n_draws : int, default=1000
+        Number of noisy label vectors, and of classifiers trained, for "monte_carlo".
+    confidence : float, default=0.999
+        Probability with which a radius of "monte_carlo" holds, for each test row.
+    classes : array-like of shape (n_classes,), default=None
+        The closed set of labels; a row with another label is refused by :meth:`fit`. None means
+        the labels seen, an open set: an attacker may then bring a new label, and the radius
+        accounts for it. Whoever knows the labels should pass them: it costs nothing, and the
+        open set costs much where weights are small or negative.
+    random_state : int, default=0
+        Every nested `random_state` is set to it; draw i of "monte_carlo" uses
+        ``random_state + i``. None is refused: a fit that cannot be repeated has no certificate.
+    n_jobs : int, default=None
+        Threads for blocks of test rows; members trained in parallel for "monte_carlo". It never
+        changes a result.
+    memory : str or object with the joblib.Memory interface, default=None
+        Where to keep fitted unsupervised steps, and the members of "monte_carlo".
+    verbose : int, default=0
+        1 shows progress bars.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
+    smoother_ : LinearSmoother
+        The label-free weights; ``smoother_.iter_weights(X)`` yields them. Not set by
+        "monte_carlo".
+    estimators_ : list of length n_draws
+        The members trained on noisy labels. Set only by "monte_carlo".
+    n_features_in_ : int
+        Number of features seen in :meth:`fit`. Not set for sequences of strings.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen in :meth:`fit`. Set only where all are strings.
+
+    See Also
+    --------
+    certified_ensembles.certificates.linear_smoother_radius : The exact radius, on arrays.
+    certified_ensembles.certificates.flips_from_margin : The radius of a smoothed classifier.
+    certified_ensembles.smoothers.ClusterVote : The smoother with the largest radii.
+
+    Notes
+    -----
+    - "exact": the largest number of flips that cannot change the prediction, and one more can.
+      The prediction is also that of the classifier whose scores are averaged over label noise,
+      at every noise, because noise shrinks all margins by one factor.
+    - "tight" and "kl": the classifier of [1]_, smoothed over label noise, its margin bounded by
+      Chernoff's inequality, turned into flips by the Neyman-Pearson bound for discrete noise
+      (eq. 2) or by the Kullback-Leibler divergence (B.3), which gives about half. Within the
+      radius the smoothed classifier keeps its prediction over the known labels, and
+      :meth:`predict` keeps its own, which is the same: the radius is never above the exact one.
+      Where the margin does not exclude an error of 1/2, the radius is -1.
+    - "monte_carlo": Algorithm 2 of [1]_ for any classifier, right with probability
+      `confidence`.
+
+    All of them assume that features are out of the attacker's reach and that nothing was
+    chosen by looking at the labels: no step that needs them (such steps are refused), and no
+    parameter found by a search on the same labels.
+
+    The result is a function of the set of training rows: their order changes nothing. A test
+    row gets the same answer whatever rows come with it.
+
+    References
+    ----------
+    .. [1] E. Rosenfeld, E. Winston, P. Ravikumar and J. Z. Kolter, "Certified Robustness to
+       Label-Flipping Attacks via Randomized Smoothing", ICML 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from certified_ensembles import LabelFlipSmoothingClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> clf = LabelFlipSmoothingClassifier(KNeighborsClassifier(50), classes=range(10))
+    >>> y_pred, radius = clf.fit(X_train, y_train).certify(X_test)
+    >>> bool(((y_pred == y_test) & (radius >= 10)).mean() > 0.8)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods("fit"), None],
+        "noise": [Interval(Real, 0, 1, closed="neither")],
+        "certificate": [StrOptions({"exact", "tight", "kl", "monte_carlo"})],
+        "representation": [HasMethods(["fit", "transform"]), None],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "confidence": [Interval(Real, 0, 1, closed="neither")],
+        **{
+            name: BasePartitionEnsemble._parameter_constraints[name]
+            for name in ("classes", "random_state", "n_jobs", "memory", "verbose")
+        },
+    }
+
+    _default_threat = "label_flip"
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        noise=0.1,
+        certificate="exact",
+        representation=None,
+        n_draws=1000,
+        confidence=0.999,
+        classes=None,
+        random_state=0,
+        n_jobs=None,
+        memory=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.noise = noise
+        self.certificate = certificate
+        self.representation = representation
+        self.n_draws = n_draws
+        self.confidence = confidence
+        self.classes = classes
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.memory = memory
+        self.verbose = verbose
+
+    # The checks of rows, labels and classes are those of the partition ensembles.
+    _validate_rows = BasePartitionEnsemble._validate_rows
+    _validate_labels = BasePartitionEnsemble._validate_labels
+
+    def _base_estimator(self):
+        """Return what sees X first: it decides which containers are taken."""
+        if self.representation is not None:
+            return self.representation
+        return RidgeClassifier() if self.estimator is None else self.estimator
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Find the label-free weights; for "monte_carlo", train a member on each noisy draw.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Training rows, n_train of them, as the representation or the estimator takes them.
+        y : array-like of shape (n_train,)
+            Labels: strings, integers or booleans.
+
+        Returns
+        -------
+        self : LabelFlipSmoothingClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is unusable, or if the weights of the estimator would depend
+            on labels; the message says why and what to do instead.
+        """
+        self._validate_seed()
+        X = self._validate_rows(X, reset=True)
+        y, self.classes_ = self._validate_labels(X, y)
+        self._validate_noise()
+        self._open_set = self.classes is None
+        codes = np.searchsorted(self.classes_, y)
+        if self.certificate == "monte_carlo":
+            return self._fit_noisy_members(X, codes)
+        vars(self).pop("estimators_", None)
+        self.smoother_ = LinearSmoother(
+            self.estimator,
+            representation=self.representation,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            memory=self.memory,
+            verbose=self.verbose,
+        ).fit(X)
+        self._codes = self.smoother_.arrange(codes)
+        return self
+
+    def _validate_noise(self):
+        if self.certificate == "exact":
+            return
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"certificate={self.certificate!r} replaces labels by others, and y holds 1 class "
+                'only. Pass all labels as classes, or use certificate="exact".'
+            )
+        check_noise(self.noise, len(self.classes_))
+
+    def _validate_seed(self):
+        if self.random_state is None:
+            raise ValueError(
+                "random_state=None is refused: a fit that cannot be repeated has no certificate. "
+                "Pass an integer, such as random_state=0."
+            )
+        if self.certificate == "monte_carlo" and self.random_state + self.n_draws > _MAX_SEED:
+            raise ValueError(
+                f"random_state={self.random_state} leaves no room for n_draws={self.n_draws} "
+                f"seeds up to {_MAX_SEED}; pass a smaller one."
+            )
+
+    def _fit_noisy_members(self, X, codes):
+        estimator = RidgeClassifier() if self.estimator is None else self.estimator
+        if not is_classifier(estimator):
+            raise ValueError(
+                f'certificate="monte_carlo" counts the votes of classifiers, and estimator='
+                f"{estimator!r} is none; pass a classifier."
+            )
+        vars(self).pop("smoother_", None)
+        self._features = LabelFreeFeatures(
+            [] if self.representation is None else [self.representation],
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            memory=self.memory,
+        )
+        rows = self._features.fit_transform(X)
+        self._single = is_net(estimator)
+        self._n_train = len(codes)
+        self.estimators_ = fit_noisy_members(
+            estimator,
+            take(rows, self._features.row_of_copy),
+            self._features.row_of_copy,
+            self._features.arrange(codes),
+            self.classes_,
+            self.noise,
+            self.n_draws,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            memory=self.memory,
+            verbose=self.verbose,
+        )
+        return self
+
+    def predict(self, X):
+        """Return the label with the largest score; ties go to the smaller label.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Predicted labels, the ones that :meth:`certify` is about.
+        """
+        check_is_fitted(self)
+        X = self._validate_rows(X, reset=False)
+        n_classes = len(self.classes_)
+        if hasattr(self, "estimators_"):
+            return self.classes_[self._vote_counts(X).argmax(axis=1)]
+        (winner,) = self.smoother_.map(
+            lambda weights: (linear_smoother_winner(weights, self._codes, n_classes),), X
+        )
+        return self.classes_[winner]
+
+    def _vote_counts(self, X):
+        """Return how many members vote for each class."""
+        n_members, n_classes = len(self.estimators_), len(self.classes_)
+        answers = iter_ballots(
+            self.estimators_, np.ones((n_members, n_classes), dtype=bool), self.classes_,
+            self._features.transform(X), steps=(), single=self._single,
+            n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0),
+        )  # fmt: skip
+        return np.concatenate([count_votes(ballots, n_classes) for _, ballots in answers])
+
+    def predict_proba(self, X):
+        """Return shares of the score for every class.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Non-negative, rows sum to one, largest for the predicted label: the shares of the
+            votes where all are votes for a class, else the nearest point to the scores on the
+            probability simplex. Not calibrated.
+        """
+        check_is_fitted(self)
+        X = self._validate_rows(X, reset=False)
+        if hasattr(self, "estimators_"):
+            return self._vote_counts(X) / len(self.estimators_)
+        return class_scores(self.smoother_, X, self._codes, len(self.classes_))[1]
+
+    def certify(self, X, threat=None):
+        """Return predictions and the number of flipped labels that each provably survives.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+        threat : {"label_flip"}, default=None
+            The only threat covered, and the default.
+
+        Returns
+        -------
+        certificate : Certificate
+            ``y_pred, radius``: the labels that :meth:`predict` returns, and for each the largest
+            certified number of training labels, int64 of shape (n_samples,), that may be
+            changed without changing it; -1 where nothing is certified.
+
+        Raises
+        ------
+        ValueError
+            If another threat is asked for, or the noise is too large for the number of classes.
+
+        Notes
+        -----
+        Every label counts, also those of copies of one row. Budgets are not shared: an attacker
+        may spend the radius of a row on that row alone.
+        """
+        check_is_fitted(self)
+        if threat not in (None, self._default_threat):
+            raise ValueError(
+                f"threat={threat!r} is not covered: features are trusted here, only labels may "
+                'change. Pass threat="label_flip" or None; for inserted, deleted or replaced rows '
+                "use DeepPartitionAggregation."
+            )
+        X = self._validate_rows(X, reset=False)
+        if hasattr(self, "estimators_"):
+            winner, radius = monte_carlo_radius(
+                self._vote_counts(X), self.noise, self.confidence,
+                n_draws=len(self.estimators_), max_radius=self._n_train,
+            )  # fmt: skip
+        else:
+            winner, radius = self.smoother_.map(self._certify_weights, X)
+        return Certificate(self.classes_[winner], radius)
+
+    def _certify_weights(self, weights):
+        """Return class indices and radii of a block of test rows, from their weights."""
+        n_classes = len(self.classes_)
+        winner, radius = linear_smoother_radius(
+            weights, self._codes, n_classes, open_set=self._open_set
+        )
+        if self.certificate == "exact":
+            return winner, radius
+        smoothed, log_error = chernoff_log_error(weights, self._codes, self.noise, n_classes)
+        flips = flips_from_margin(
+            log_error, self.noise, n_classes, self.certificate, max_radius=len(self._codes)
+        )
+        # What predict returns is the plain winner, so its own radius bounds the promise.
+        return winner, np.where(smoothed == winner, np.minimum(flips, radius), -1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self._base_estimator()).input_tags
+        if self.certificate != "monte_carlo" or self.representation is not None:
+            tags.input_tags.allow_nan = False  # what comes after the first step decides
+        return tags
