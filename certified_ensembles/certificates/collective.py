@@ -1,5 +1,7 @@
 """One attacker against a whole test set, and a bound on the predictions that survive."""
 
+import itertools
+import math
 import time
 from numbers import Integral
 from typing import NamedTuple
@@ -8,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from certified_ensembles.certificates.finite import (
+from .finite import (
     check_ballots,
     check_spread,
     finite_aggregation_radius,
@@ -25,6 +27,9 @@ _TOO_LARGE = 50_000_000
 _SLACK = 1e-3
 # Rounds of the attack that looks for rows to break without a solver.
 _ATTACK_ROUNDS = 40
+# All attacks are tried, and no solver is called, where that takes fewer additions than this
+# for each second of the time limit. A slow core does more.
+_ADDITIONS_PER_SECOND = 1e9
 # Entries of the table of powers held together while rivals are sifted.
 _BLOCK_POWERS = 2**22
 
@@ -111,8 +116,9 @@ def collective_survivors(
     taken members' powers ``1 + [f_j = c] - [f_j = b]`` sum to more than
     ``n_c - n_b - [b < c]``. The largest number of rows that fall together is an integer
     program [1]_, here with every rival of every row that the budget can reach, not only the
-    runner-up. It is NP-hard; HiGHS is stopped at the time limit, and its *dual* bound, rounded
-    up to the sound side, is what is reported. With `spread` the program holds both the
+    runner-up. Where the attacks are few they are all tried, without a solver. Otherwise HiGHS
+    is stopped at the time limit, and its *dual* bound, rounded to the sound side, is what is
+    reported. With `spread` the program holds both the
     partitions and the members, so that a member that two partitions reach counts once, unlike
     in the pointwise radius.
 
@@ -167,6 +173,10 @@ def collective_survivors(
 
 def _most_felled(attacker, deadline, time_limit, report):
     """Return a bound on the rows that fall, the strongest attack found and what it fells."""
+    if attacker.effort() < _ADDITIONS_PER_SECOND * time_limit:
+        attack, felled = attacker.exhaust()
+        report(1, 1, felled)
+        return felled, attack, felled
     attack, felled = attacker.strongest()
     n_rows = attacker.n_rows
     sizes = np.array([n_rows])
@@ -243,7 +253,7 @@ class _Attacker:
         self.power = power
         self.need = need
         self.row = row
-        self.n_rows = n_rows
+        self.n_rows = int(n_rows)
         self.reach = reach
         self.budget = min(budget, reach.shape[1])
 
@@ -316,6 +326,30 @@ class _Attacker:
             weight = np.where(felled[self.row], weight, np.float32(1.2) * weight)
             weight /= weight.sum()
         return attack, most
+
+    def effort(self):
+        """Return about how many additions it takes to try every attack."""
+        each = (len(self.row) + 50) * self.reach.shape[0]
+        return math.comb(self.reach.shape[1], self.budget) * each
+
+    def exhaust(self):
+        """Try every attack; return the strongest and how many rows it fells."""
+        n_partitions = self.reach.shape[1]
+        power = self.power.T.astype(np.float32)
+        first_rival = np.searchsorted(self.row, np.arange(self.n_rows))
+        step = max(1, _BLOCK_POWERS // (max(power.shape) + n_partitions))
+        attacks = itertools.combinations(range(n_partitions), self.budget)
+        best, most = np.arange(self.budget), 0
+        while self.n_rows and (block := list(itertools.islice(attacks, step))):
+            block = np.array(block)
+            taken = np.zeros((len(block), n_partitions), dtype=np.float32)
+            np.put_along_axis(taken, block, 1, axis=1)
+            members = ((taken @ self.reach.T) > 0).astype(np.float32)
+            reached = members @ power >= self.need
+            felled = np.logical_or.reduceat(reached, first_rival, axis=1).sum(axis=1)
+            if felled.max() > most:
+                best, most = block[felled.argmax()], int(felled.max())
+        return best, most
 
     def solve(self, seconds, sizes=None, most=None):
         """Bound the rows that fall by a mixed-integer program.

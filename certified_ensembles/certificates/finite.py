@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from certified_ensembles.certificates.runoff import (
+from .runoff import (
     check_scores,
     class_major,
     first_places,
@@ -55,8 +55,8 @@ def finite_aggregation_radius(ballots, spread, n_classes, *, open_set=False):
     is the largest number of strongest partitions whose powers stay within the gap, for the
     worst rival. A member that two of them reach is counted twice, so the radius is a lower
     bound; it is exact where the ``radius + 1`` strongest partitions against the worst rival
-    reach no member in common, and in particular where each member has one partition
-    (``degree = 1``).
+    reach no member in common, and in particular where each member has one partition of its
+    own.
 
     The result holds for members that are functions of the rows of the partitions that reach
     them, with `spread` chosen before the data are seen.
@@ -83,25 +83,25 @@ def finite_aggregation_radius(ballots, spread, n_classes, *, open_set=False):
     classes = np.arange(n_classes)
     most = np.take_along_axis(votes, winner[:, None], axis=1)
     gap = most - votes - (classes < winner[:, None])
-    closed = _Powers(spread)
+    powers = _Powers(spread)
 
     def against(rows, rival):
         """Return the partitions survived against one rival per test row."""
         kept = np.empty(len(rows), dtype=np.int64)
-        for part in closed.blocks(len(rows)):
+        for part in powers.blocks(len(rows)):
             f, c, b = ballots[rows[part]], winner[rows[part], None], rival[part, None]
             power = 1 + (f == c) - (f == b).astype(np.int8)
-            kept[part] = closed.survived(power, 2, gap[rows[part], rival[part]])
+            kept[part] = powers.survived(power, 2, gap[rows[part], rival[part]])
         return kept
 
     radius = np.full(n_samples, n_partitions, dtype=np.int64)
     floor = np.empty((n_samples, n_classes), dtype=np.int64)
     # A rival that nobody votes for is the strongest of all: it bounds each from below, and
     # only rivals that the bound leaves open are looked at one by one.
-    for part in closed.blocks(n_samples):
+    for part in powers.blocks(n_samples):
         power = 1 + (ballots[part] == winner[part, None]).astype(np.int8)
         gaps = np.hstack([gap[part], most[part] - 1])
-        survived = closed.survived(power, 2, gaps)
+        survived = powers.survived(power, 2, gaps)
         floor[part] = survived[:, :-1]
         if open_set:
             radius[part] = survived[:, -1]
@@ -153,8 +153,8 @@ def finite_run_off_radius(scores, spread, *, open_set=False):
 
     No attack succeeds before the strongest partitions close each gap on its own [1]_ [2]_. The
     radius is also at least that of `run_off_radius` divided by the degree, rounded down, which
-    makes it exact where each member has one partition (``degree = 1``). Otherwise it is a
-    lower bound, since a member that two partitions reach is counted twice.
+    makes it exact where each member has one partition of its own. Otherwise it is a lower
+    bound, since a member that two partitions reach is counted twice.
 
     References
     ----------

@@ -67,12 +67,14 @@ def run_off_radius(scores, *, open_set=False):
     another class (but for a single known class and ``open_set=False``, where no choice does).
 
     An attacker can unseat the winner `c` in two ways. Either two classes overtake it in round
-    one; members that voted for `c` are changed first, since each such change serves both. Or
-    one class `t` overtakes every class but `c` in round one, and `c` in round two; all changed
-    members then rank `t` first, as many as needed are taken from each class that is too far
-    ahead, those who prefer `c` to `t` first, and what is left goes to round two. Both are
-    monotone in the number of changed members, so bisection finds the least. The first half of
-    [1]_ bounds the same two numbers from below, sometimes one short.
+    one: members that voted for `c` are changed, since each such change serves both. With the
+    two smallest gaps ``g1 <= g2`` between `c` and another class, that takes
+    ``max(ceil((g1 + g2) / 3), ceil(g2 / 2))`` members. Or one class `t` overtakes every class
+    but `c` in round one, and `c` in round two: all changed members then rank `t` first; as many
+    as needed are taken from each class that is too far ahead, those who prefer `c` to `t`
+    first, and the others from those who prefer `c` to `t` anywhere. Whether a number of
+    changed members is enough is monotone in it, so bisection finds the least. The bound of
+    [1]_ for the second way is sound and sometimes one short.
 
     The result holds for members that are functions of disjoint parts of the training set: one
     poisoned row then changes one member.

@@ -51,6 +51,12 @@ def brute_force(ballots, n_classes, budget, spread, counted, open_set):
     return least
 
 
+@pytest.fixture
+def by_solver(monkeypatch):
+    """Leave small instances to the solver, too."""
+    monkeypatch.setattr(collective, "_ADDITIONS_PER_SECOND", 0)
+
+
 def draw(rng, n_classes, shared=False):
     """Return a small instance: ballots, spread, budget and true classes."""
     n_members = int(rng.integers(3, 9))
@@ -94,11 +100,19 @@ def compare_with_brute_force(seed, n_instances, n_classes, open_set, shared):
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("open_set", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
+@pytest.mark.usefixtures("by_solver")
 def test_certified_count_equals_brute_force(n_classes, open_set, shared):
     # Some instances must be such that the collective count is larger, or this shows little.
     assert compare_with_brute_force(n_classes, 45, n_classes, open_set, shared) >= 3
 
 
+@pytest.mark.parametrize("open_set", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_trying_all_attacks_equals_brute_force(open_set, shared):
+    assert compare_with_brute_force(8, 60, 3, open_set, shared) >= 3
+
+
+@pytest.mark.usefixtures("by_solver")
 @pytest.mark.parametrize("shared", [False, True])
 def test_small_programs_and_their_cuts_do_not_change_the_count(monkeypatch, shared):
     monkeypatch.setattr(collective, "_GROUP_ROWS", 3)
@@ -116,16 +130,28 @@ def blocks(n_blocks, n_rows):
     return ballots
 
 
+@pytest.mark.usefixtures("by_solver")
 def test_attacker_cannot_be_everywhere_at_once():
     result = collective_survivors(blocks(4, 30), 2, 2)
     assert (result.pointwise, result.certified, result.upper) == (0, 90, 90)
     assert len(set(result.attack // 3)) == 1  # both members are of one block
 
 
+@pytest.mark.parametrize("additions", [0, 1e9])
+def test_member_that_partitions_share_counts_once(monkeypatch, additions):
+    monkeypatch.setattr(collective, "_ADDITIONS_PER_SECOND", additions)
+    # All three partitions reach the same member, whose one vote cannot turn five.
+    result = collective_survivors([[0] * 5], 2, 3, spread=[[0], [0], [0]])
+    assert (result.pointwise, result.certified, result.upper) == (0, 1, 1)
+
+
+@pytest.mark.usefixtures("by_solver")
 def test_cuts_bind_the_rows_that_they_were_proved_for(monkeypatch):
     monkeypatch.setattr(collective, "_GROUP_ROWS", 3)
-    nothing = (np.empty(0, dtype=int), 0)
-    monkeypatch.setattr(collective._Attacker, "strongest", lambda attacker: nothing)
+    # No attack is counted, so that none can mend a bound that is too low.
+    monkeypatch.setattr(
+        collective._Attacker, "felled", lambda attacker, taken: np.zeros(attacker.n_rows, bool)
+    )
     # Three rows that any change fells, and three of which two changes fell one.
     ballots = np.vstack([np.full((3, 9), -1), blocks(3, 1)])
     assert collective_survivors(ballots, 2, 2).certified == 2
@@ -138,6 +164,7 @@ def test_no_time_leaves_the_pointwise_count():
     assert not result.optimal
 
 
+@pytest.mark.usefixtures("by_solver")
 @pytest.mark.parametrize(
     ("dual_bound", "certified"),
     [
@@ -160,6 +187,7 @@ def test_dual_bound_is_rounded_to_the_sound_side(monkeypatch, dual_bound, certif
     assert collective_survivors(blocks(4, 30), 2, 2).certified == certified
 
 
+@pytest.mark.usefixtures("by_solver")
 def test_only_correct_predictions_count():
     y_true = np.zeros(120, dtype=int)
     y_true[:15] = 1
@@ -187,6 +215,7 @@ def test_one_known_class_always_survives():
     assert collective_survivors([[0, 0], [0, -1]], 1, 5, open_set=True).certified == 0
 
 
+@pytest.mark.usefixtures("by_solver")
 def test_progress_reports_a_count_that_only_grows():
     seen = []
     result = collective_survivors(blocks(4, 30), 2, 2, progress=lambda *step: seen.append(step))
