@@ -37,6 +37,7 @@ from ._members import (
 )
 from ._rows import is_frame, is_text, n_rows
 from .certificates import (
+    collective_survivors,
     finite_aggregation_radius,
     finite_run_off_radius,
     plurality_radius,
@@ -316,6 +317,73 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _certify(self, X, cost):
         winner, radius = self._winner_and_radius(X)
         return Certificate(self.classes_[winner], radius // cost)
+
+    def collective_certify(self, X, budget, *, y=None, threat=None, time_limit=60.0):
+        """Bound how many predictions survive one attacker who has one budget for all rows.
+
+        A radius lets the attacker begin anew for every test row. One poisoned training set
+        changes the same members for all of them, so more predictions survive.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+        budget : int
+            Number of operations of the threat, on the whole training set.
+        y : array-like of shape (n_samples,), default=None
+            True labels. If given, only correct predictions are counted.
+        threat : str, default=None
+            As in :meth:`certify`.
+        time_limit : float, default=60.0
+            Seconds for the integer program. The answer is sound at any limit.
+
+        Returns
+        -------
+        certificate : CollectiveCertificate
+            ``certified`` predictions survive any attack within the budget, never fewer than
+            the ``pointwise`` ones whose own radius covers it; the fields are those of
+            :class:`~certified_ensembles.certificates.CollectiveCertificate`.
+
+        Raises
+        ------
+        ValueError
+            If the aggregation is not a plurality, or a parameter is unusable.
+
+        Notes
+        -----
+        All ballots are held at once: n_samples x n_members small integers.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from certified_ensembles import DeepPartitionAggregation
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = DeepPartitionAggregation(n_partitions=9, classes=[0, 1, 2]).fit(X, y)
+        >>> result = clf.collective_certify(X, budget=2, y=y)
+        >>> result.pointwise <= result.certified <= result.upper
+        True
+        """
+        check_is_fitted(self)
+        if self.aggregation != "plurality":
+            raise ValueError(
+                "collective_certify counts plurality votes, got "
+                f"aggregation={self.aggregation!r}; use certify, row by row."
+            )
+        y_true = None
+        if y is not None:
+            check_consistent_length(X, y)
+            y = np.asarray(y)
+            y_true = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+            # A label that no member knows is never predicted: such a row does not count.
+            known = self.classes_[y_true] == y
+        ballots = self.ballots(X)
+        if y is not None and not known.all():
+            ballots, y_true = ballots[known], y_true[known]
+        return collective_survivors(
+            ballots, len(self.classes_), budget * self._operation_cost(threat),
+            spread=getattr(self, "spread_", None), y_true=y_true, open_set=self._open_set,
+            time_limit=time_limit,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ scikit-learn
 

@@ -17,6 +17,7 @@ from sklearn.linear_model import (
     RidgeClassifierCV,
     SGDClassifier,
 )
+from sklearn.neighbors import NearestCentroid
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_array
 from sklearn.utils.parallel import Parallel, delayed
@@ -115,9 +116,15 @@ def _fitted_on(pickled_classes):
 def is_linear(voters):
     """Say whether every member is linear, or constant, or missing."""
     trained = [v for v in voters if v is not None and type(v) is not DummyClassifier]
-    return bool(trained) and all(
-        type(v) in _LINEAR and isinstance(v.coef_, np.ndarray) for v in trained
-    )
+    return bool(trained) and all(map(_has_linear_scores, trained))
+
+
+def _has_linear_scores(voter):
+    # By type and parameters alone: what the rows of one member do must not choose the way in
+    # which all are asked.
+    if type(voter) is NearestCentroid:
+        return voter.metric == "euclidean" and voter.priors == "uniform"
+    return type(voter) in _LINEAR
 
 
 def linear_ballots(voters, classes, blocks, dtype, n_jobs):
@@ -208,6 +215,11 @@ def _as_table(voter, classes):
     codes = np.searchsorted(classes, voter.classes_)
     if type(voter) is DummyClassifier:
         return {int(codes[0]): (None, 0.0)}
+    if type(voter) is NearestCentroid:  # |x - c|^2 is least where 2 x.c - |c|^2 is largest
+        return {
+            int(code): (2 * centroid, -(centroid @ centroid))
+            for code, centroid in zip(codes, voter.centroids_, strict=True)
+        }
     coef = np.atleast_2d(voter.coef_)
     intercept = np.broadcast_to(voter.intercept_, len(coef))
     if len(codes) == 2:  # the sign decides, and zero goes to the smaller class

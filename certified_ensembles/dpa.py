@@ -293,5 +293,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         True
         """
         check_is_fitted(self)
-        cost = threat_cost(threat or self._default_threat, self.partitioned_by_)
-        return self._certify(X, cost)
+        return self._certify(X, self._operation_cost(threat))
+
+    def _operation_cost(self, threat):
+        return threat_cost(threat or self._default_threat, self.partitioned_by_)

@@ -21,6 +21,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, ShuffleSplit, cross_val_score
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
@@ -135,15 +136,24 @@ LINEAR = [
     RidgeClassifier(class_weight="balanced"),
     LogisticRegression(max_iter=500),
     SGDClassifier(max_iter=5000),
+    NearestCentroid(),
+    NearestCentroid(shrink_threshold=0.1),
+    NearestCentroid(metric="manhattan"),
+    NearestCentroid(priors="empirical"),
     make_pipeline(Normalizer(), RidgeClassifier()),
     make_pipeline(Normalizer(), "passthrough", RidgeClassifier()),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_:UserWarning")  # blank pixels
 @pytest.mark.parametrize("estimator", LINEAR, ids=str)
 @pytest.mark.parametrize("n_classes", [2, 10])
 @pytest.mark.parametrize("carry", [np.asarray, sp.csr_matrix], ids=["dense", "csr"])
 def test_stacked_ballots_are_those_of_the_members(estimator, n_classes, carry):
+    if carry is sp.csr_matrix and getattr(estimator, "shrink_threshold", None):
+        carry = np.asarray  # scikit-learn does not shrink sparse centroids
+    if carry is sp.csr_matrix and getattr(estimator, "metric", None) == "manhattan":
+        carry = np.asarray
     rows = n_classes > Y
     clf = dpa(estimator, 9).fit(carry(X[rows]), Y[rows])
     members = np.stack([m.predict(carry(X_TEST)) for m in clf.estimators_], axis=1)
@@ -263,6 +273,36 @@ def test_shifts_of_finite_aggregation_do_not_depend_on_data():
     np.testing.assert_array_equal(one.spread_, other.spread_)
     third = dpa(GaussianNB(), 5, spread_degree=3, random_state=1).fit(X, Y)
     assert (one.spread_ != third.spread_).any()
+
+
+@pytest.mark.parametrize("spread_degree", [1, 2])
+def test_collective_certificate_survives_a_joint_attack_and_beats_the_pointwise_count(
+    spread_degree,
+):
+    clf = dpa(GaussianNB(), 12, spread_degree=spread_degree, classes=range(10)).fit(X, Y)
+    rows, labels = X_TEST[:40], Y_DIGITS[400:440]
+    result = clf.collective_certify(rows, 3, y=labels, time_limit=5)
+    y_pred, radius = clf.certify(rows)
+    assert result.pointwise == ((y_pred == labels) & (radius >= 3)).sum()
+    assert result.pointwise <= result.certified <= result.upper <= (y_pred == labels).sum()
+    if spread_degree == 1:
+        assert result.certified > result.pointwise
+    # Empty the partitions that the strongest attack found would take: no more fall than said.
+    rest = ~np.isin(clf.partition_, result.attack[:3])
+    fallen = clone(clf).fit(X[rest], Y[rest]).predict(rows)
+    assert (fallen == labels).sum() >= result.certified
+    replaced = clf.collective_certify(rows, 1, threat="replacement", time_limit=5)
+    assert replaced.certified == clf.collective_certify(rows, 2, time_limit=5).certified
+
+
+def test_collective_certificate_ignores_rows_whose_label_no_member_knows():
+    clf = dpa(n_partitions=12).fit(X, Y)
+    labels = Y_DIGITS[400:420].copy()
+    labels[:5] = 77
+    counted = clf.collective_certify(X_TEST[5:20], 1, y=labels[5:], time_limit=5)
+    assert clf.collective_certify(X_TEST[:20], 1, y=labels, time_limit=5)[:3] == counted[:3]
+    with pytest.raises(ValueError, match="aggregation='run_off'"):
+        dpa(n_partitions=3, aggregation="run_off").fit(X, Y).collective_certify(X_TEST, 1)
 
 
 # ---------------------------------------------------------------- containers and labels

@@ -1,5 +1,6 @@
 """Weights agree with scikit-learn's predictions and depend on features alone."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,6 +48,11 @@ from certified_ensembles.smoothers import (
 )
 
 
+def named(estimator):
+    """Name an estimator alike in every process: functions without their address."""
+    return re.sub(r"<function (\S+) at \w+>", r"\1", str(estimator))
+
+
 @pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API:sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(
     [ClusterVote(), NadarayaWatson(),
@@ -88,7 +94,7 @@ REGRESSORS = [
 
 
 @pytest.mark.parametrize("shape", [(40, 5), (40, 60)], ids=["tall", "wide"])
-@pytest.mark.parametrize("estimator", REGRESSORS, ids=str)
+@pytest.mark.parametrize("estimator", REGRESSORS, ids=named)
 def test_scores_are_those_of_the_regression_on_indicators(estimator, shape):
     X, y, T = _data(*shape)
     if isinstance(estimator, KNeighborsRegressor) and estimator.metric == "mahalanobis":
@@ -115,7 +121,7 @@ def test_kernel_ridge_without_penalty_is_the_smallest_solution():
     [Ridge(0.3), Ridge(2.0, fit_intercept=False), KernelRidge(0.1), KNeighborsRegressor(7),
      KNeighborsRegressor(7, weights="distance"), RadiusNeighborsRegressor(8.0), NadarayaWatson(),
      LinearRegression(), ClusterVote(KMeans(3, n_init=2, random_state=0))],
-    ids=str,
+    ids=named,
 )  # fmt: skip
 def test_sparse_rows_have_the_weights_of_dense_ones(estimator, shape, container):
     X, _, T = _data(*shape)
@@ -134,7 +140,7 @@ CLASSIFIERS = [
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
-@pytest.mark.parametrize("estimator", CLASSIFIERS, ids=str)
+@pytest.mark.parametrize("estimator", CLASSIFIERS, ids=named)
 def test_ballots_are_those_of_the_classifier(estimator, n_classes):
     for seed in range(5):
         X, y, T = _data(n_classes=n_classes, seed=seed, n_test=200)
@@ -161,7 +167,7 @@ SMOOTHERS = [
 SMOOTHERS = [e if not isinstance(e, GaussianMixture) else ClusterVote(e) for e in SMOOTHERS]
 
 
-@pytest.mark.parametrize("estimator", SMOOTHERS, ids=str)
+@pytest.mark.parametrize("estimator", SMOOTHERS, ids=named)
 def test_permuted_training_rows_have_permuted_weights(estimator):
     X, _, T = _data()
     X[7:12] = X[0]  # copies
@@ -171,7 +177,7 @@ def test_permuted_training_rows_have_permuted_weights(estimator):
     )
 
 
-@pytest.mark.parametrize("estimator", SMOOTHERS, ids=str)
+@pytest.mark.parametrize("estimator", SMOOTHERS, ids=named)
 def test_copies_of_a_row_have_equal_weights(estimator):
     X, _, T = _data()
     X[7:12] = X[0]
@@ -184,7 +190,7 @@ def test_copies_of_a_row_have_equal_weights(estimator):
     "estimator",
     [Ridge(0.3), Ridge(0.0), KernelRidge(0.2, kernel="rbf"), KNeighborsRegressor(9),
      LinearRegression(), NadarayaWatson()],
-    ids=str,
+    ids=named,
 )  # fmt: skip
 @pytest.mark.parametrize("d", [3, 60])
 def test_copies_count_as_often_as_they_occur(estimator, d):
@@ -204,7 +210,7 @@ def test_copies_count_as_often_as_they_occur(estimator, d):
     np.testing.assert_allclose(scores, expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("estimator", SMOOTHERS, ids=str)
+@pytest.mark.parametrize("estimator", SMOOTHERS, ids=named)
 def test_weights_of_a_row_do_not_depend_on_its_company(estimator):
     X, _, T = _data(n_test=600)
     together = _weights(estimator, X, T)
@@ -258,7 +264,7 @@ CLUSTERERS = [
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
-@pytest.mark.parametrize("clusterer", CLUSTERERS, ids=str)
+@pytest.mark.parametrize("clusterer", CLUSTERERS, ids=named)
 @pytest.mark.parametrize(("votes", "elsewhere"), [("own", 0), ("swap", -1)])
 def test_rows_vote_in_their_cluster_and_may_vote_against_elsewhere(
     clusterer, votes, elsewhere, n_classes
@@ -357,7 +363,7 @@ def test_text_goes_through_an_unsupervised_step():
 @pytest.mark.parametrize(
     "step",
     [FastICA(2, random_state=0), MiniBatchDictionaryLearning(6, random_state=0, max_iter=5)],
-    ids=str,
+    ids=named,
 )
 def test_learned_dictionaries_may_stand_before_a_smoother(step):
     X, _, T = _data()
@@ -453,7 +459,7 @@ def test_a_frozen_step_may_have_learned_from_other_labels():
         (NearestCentroid(), "not known to have weights"),
         (make_pipeline(PCA(2), LogisticRegression()), "not known to have weights"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_looks_at_labels_is_refused_with_reason_and_remedy(estimator, reason):
     with pytest.raises(ValueError, match=rf"(?s){reason}.*monte_carlo"):

@@ -1,0 +1,342 @@
+"""Members that see every row and the labels of one partition; what must not see labels at all."""
+
+import warnings
+
+import joblib
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_memory
+
+from ._certificate import CertificateWarning
+from ._deterministic import (
+    draws_globally,
+    global_seed,
+    is_net,
+    one_thread,
+    plain_floats,
+    seeded_clones,
+)
+from ._members import _is_per_row, progress
+from ._rows import canonical_order, n_rows, take
+from .hashers import resolve_hasher, uses_labels
+
+# Rows trained on, over all members, from which a user should hear about the cost.
+_MANY_ROWS = 1_000_000
+
+
+# ---------------------------------------------------------------- representations
+
+
+def check_label_free(representation):
+    """Refuse a representation that needs labels, and warn where a frozen one may have seen them.
+
+    Parameters
+    ----------
+    representation : transformer
+
+    Raises
+    ------
+    ValueError
+        If a step of it says that it needs labels.
+
+    Warns
+    -----
+    CertificateWarning
+        If a frozen step is one that learns from labels.
+    """
+    for step in _steps(representation):
+        if isinstance(step, str) or step is None or not get_tags(step).target_tags.required:
+            continue
+        if not isinstance(step, FrozenEstimator):
+            raise ValueError(
+                f"representation={representation!r} learns from labels (in {step!r}): one "
+                "flipped label would reach every member. Use an unsupervised transformer, such "
+                "as PCA, or make it a step of `estimator`: each member then learns it from its "
+                "own labels."
+            )
+        warnings.warn(
+            f"The certificate holds only if {step!r}, frozen in the representation, was fitted "
+            "on labels that an attacker does not touch. If it has seen the training labels, use "
+            "an unsupervised representation.",
+            CertificateWarning,
+            stacklevel=4,
+        )
+
+
+def _steps(step):
+    """Yield what is nested in pipelines, unions and column transformers."""
+    if isinstance(step, Pipeline):
+        parts = step.steps
+    elif isinstance(step, FeatureUnion):
+        parts = step.transformer_list
+    elif isinstance(step, ColumnTransformer):
+        parts = step.transformers
+    else:
+        yield step
+        return
+    for part in parts:
+        yield from _steps(part[1])
+
+
+# ---------------------------------------------------------------- partitions
+
+
+def label_free_partition(partitioner, X, index, n_partitions):
+    """Return the partition of every row: the same for all copies, and whatever the labels.
+
+    Parameters
+    ----------
+    partitioner : "sorted", or what `resolve_hasher` takes
+    X : rows
+    index : ndarray of shape (n_train,), int
+        The place of every row among the different rows in canonical order.
+    n_partitions : int
+
+    Returns
+    -------
+    partition : ndarray of shape (n_train,), int64
+
+    Raises
+    ------
+    ValueError
+        If the partitioner is unknown, looks at labels, or returns anything but integers.
+    """
+    if isinstance(partitioner, str) and partitioner == "sorted":
+        return index % n_partitions
+    try:
+        hasher = resolve_hasher(partitioner)
+    except ValueError as error:
+        raise ValueError(
+            f"partitioner={partitioner!r} is unknown: pass 'sorted', 'content', 'pixel_sum', or a "
+            "callable partitioner(X) -> (n_samples,) integers."
+        ) from error
+    if uses_labels(hasher):
+        raise ValueError(
+            f"partitioner={partitioner!r} looks at labels: a flipped label would move its row and "
+            "change two members. Use partitioner='sorted' or a hasher of features, such as "
+            "ContentHasher(include_labels=False)."
+        )
+    # Each different row once, in canonical order: no copy, label or order of arrival counts.
+    first = np.unique(index, return_index=True)[1]
+    hashes = np.asarray(hasher(take(X, first)))
+    if hashes.dtype.kind not in "iub" or hashes.shape != first.shape:
+        raise ValueError(
+            f"partitioner={partitioner!r} returned an array of dtype {hashes.dtype} and shape "
+            f"{hashes.shape} for {len(first)} rows; it must return one integer a row."
+        )
+    return (hashes % n_partitions).astype(np.int64)[index]
+
+
+# ---------------------------------------------------------------- members that take -1
+
+
+class MaskedMember:
+    """A semi-supervised member that answers with labels instead of codes.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted on labels coded 0, 1, ... with -1 for rows of other partitions.
+    classes : ndarray of shape (n_classes,)
+        The sorted labels that the codes stand for: those of its partition, or a closed set.
+
+    Attributes
+    ----------
+    estimator_, classes_
+        The same.
+    """
+
+    def __init__(self, estimator, classes):
+        self.estimator_ = estimator
+        self.classes_ = classes
+
+    def codes(self, X):
+        """Return indices into ``classes_``; -1 where the estimator leaves a row unlabelled."""
+        codes = np.asarray(self.estimator_.predict(X))
+        return np.where((codes >= 0) & (codes < len(self.classes_)), codes, -1).astype(np.int64)
+
+    def predict(self, X):
+        """Return labels; None where the estimator leaves a row unlabelled."""
+        codes = self.codes(X)
+        labels = self.classes_[codes]
+        if (codes < 0).any():
+            labels = labels.astype(object)
+            labels[codes < 0] = None
+        return labels
+
+
+def _has_shares(view):
+    return type(view.member) is DummyClassifier or hasattr(view.member.estimator_, "predict_proba")
+
+
+class InCodes:
+    """A view of a member that answers with indices into the labels of the ensemble.
+
+    So an abstention needs no label to stand for it.
+
+    Parameters
+    ----------
+    member : MaskedMember or DummyClassifier
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of the ensemble.
+    """
+
+    def __init__(self, member, classes):
+        self.member = member
+        self.lookup = np.searchsorted(classes, member.classes_)
+
+    @property
+    def classes_(self):
+        """The class index of each column of `predict_proba`."""
+        if type(self.member) is DummyClassifier:
+            return self.lookup
+        return self.lookup[self.member.estimator_.classes_]
+
+    def predict(self, X):
+        """Return class indices, -1 for an abstention."""
+        if type(self.member) is DummyClassifier:
+            return np.full(n_rows(X), self.lookup[0])
+        codes = self.member.codes(X)
+        return np.where(codes < 0, -1, self.lookup[codes])
+
+    @available_if(_has_shares)
+    def predict_proba(self, X):
+        """Return the shares of the classes that the member knows."""
+        if type(self.member) is DummyClassifier:
+            return np.ones((n_rows(X), 1))
+        return self.member.estimator_.predict_proba(X)
+
+
+def fit_masked(
+    estimator,
+    different,
+    index,
+    y,
+    rows_of_member,
+    seeds,
+    params,
+    *,
+    classes,
+    n_jobs,
+    memory,
+    verbose,
+):
+    """Train one member on all rows for each set of rows that keep their labels.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Takes -1 for an unlabelled row. Unfitted; cloned for each member.
+    different : features of the different rows, in canonical order
+    index : ndarray of shape (n_train,), int
+        The place of every training row among them.
+    y : ndarray of shape (n_train,)
+        Labels.
+    rows_of_member : list of ndarray of int
+        Training rows whose labels the member sees.
+    seeds : sequence of int
+        The seed of each member.
+    params : dict
+        Further arguments of ``estimator.fit``; those of length n_train go with the rows.
+    classes : ndarray of shape (n_classes,) or None
+        A closed set of labels, whose indices are the codes; None: each member codes its own.
+    n_jobs, memory, verbose
+        As in the estimators.
+
+    Returns
+    -------
+    members : list
+        :class:`MaskedMember`; a constant classifier where there is a single label and the
+        estimator refuses that, None where there is none.
+    """
+    memory, n = check_memory(memory), len(index)
+    warn_of_cost(len(rows_of_member), n)
+    single, needed = is_net(estimator), draws_globally(estimator)
+    order = np.argsort(index, kind="stable")
+    place = np.argsort(order)
+    X, copies, y = plain_floats(take(different, index[order]), single), index[order], y[order]
+    by_row = {name for name, value in params.items() if _is_per_row(value, n)}
+    params = {k: take(v, order) if k in by_row else v for k, v in params.items()}
+    ties = np.zeros(n, dtype=np.int64)
+    if by_row:
+        ties[canonical_order(*(params[name] for name in sorted(by_row)))] = np.arange(n)
+    digest = None if memory.location is None else joblib.hash(X)
+
+    def tasks():
+        clones = seeded_clones(estimator, seeds)
+        for i, (rows, member) in enumerate(zip(rows_of_member, clones, strict=True)):
+            if not len(rows):
+                continue
+            own = place[rows]
+            known = np.unique(y[own]) if classes is None else classes
+            masked = np.full(n, -1, dtype=np.int64)
+            masked[own] = np.searchsorted(known, y[own])
+            # Copies of a row differ in label and weight alone: what this member may know of them
+            # decides their order, and the labels of others are not part of it.
+            arranged = np.lexsort((ties, masked, copies))
+            own_params = {k: take(v, arranged) if k in by_row else v for k, v in params.items()}
+            yield delayed(_fit_masked_member)(
+                member, X, masked[arranged], known, own_params, seeds[i], needed, memory,
+                digest, i,
+            )  # fmt: skip
+
+    filled = [i for i, rows in enumerate(rows_of_member) if len(rows)]
+    members = [None] * len(rows_of_member)
+    with one_thread:
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+        for i, member in zip(
+            filled, progress(parallel(tasks()), len(filled), "fit", verbose), strict=True
+        ):
+            members[i] = member
+    return members
+
+
+def warn_of_cost(n_members, n_rows):
+    """Say so where semi-supervised members train on very many rows in all."""
+    if n_members * n_rows > _MANY_ROWS:
+        warnings.warn(
+            f"unlabeled='mask' trains each of {n_members} members on all {n_rows} rows, "
+            f"{n_members * n_rows:,} in all. An unsupervised `representation` uses the unlabelled "
+            "rows once, and members then train on their own rows alone.",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def _fit_masked_member(estimator, X, masked, classes, params, seed, needed, memory, digest, index):
+    own = np.unique(masked[masked >= 0])
+    with one_thread:
+        try:
+            train = _train_masked
+            if memory.location is not None:  # the digest stands for the rows, which are many
+                train = memory.cache(_train_masked, ignore=["X"])
+            fitted = train(estimator, X, masked, params, seed, needed, digest)
+        except Exception as error:
+            if len(own) == 1 and isinstance(error, ValueError):
+                # Many classifiers refuse a single class; such a member has one thing to say.
+                return DummyClassifier(strategy="prior").fit(np.zeros((1, 1)), classes[own])
+            error.add_note(
+                f"Raised while training semi-supervised member {index} on {len(masked)} rows: "
+                f"{np.count_nonzero(masked >= 0)} carry one of {len(own)} labels, the others "
+                "-1. Where these are too few for the estimator, use a smaller n_partitions."
+            )
+            raise
+    if (np.asarray(getattr(fitted, "classes_", 0)) == -1).any():
+        raise ValueError(
+            f"unlabeled='mask' needs an estimator for which the label -1 means unlabelled, got "
+            f"estimator={estimator!r}, which has learned -1 as a class. Wrap it in "
+            "SelfTrainingClassifier, or set unlabeled='ignore'."
+        )
+    return MaskedMember(fitted, classes)
+
+
+def _train_masked(estimator, X, masked, params, seed, needed, digest):
+    """Train one member: a function of all rows, its own labels and its seed."""
+    with global_seed(seed, needed):
+        return estimator.fit(X, masked, **params)

@@ -1,0 +1,454 @@
+"""Semi-supervised DPA: a vote of members that share all rows and no labels."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import _fit_context, is_clusterer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.semi_supervised import SelfTrainingClassifier
+from sklearn.utils import assert_all_finite, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ._certificate import Certificate, CertificateWarning
+from ._deterministic import is_net
+from ._ensemble import BasePartitionEnsemble
+from ._linear_smoother import LabelFreeFeatures
+from ._one_label import OneLabelMembers, OneLabelVotes
+from ._rows import take
+from ._semisupervised import InCodes, check_label_free, fit_masked, label_free_partition
+from ._smoother_members import SmootherMember, certify_members, check_smoother
+from .certificates import plurality_radius
+
+
+class SemiSupervisedDPA(BasePartitionEnsemble):
+    """Classifier whose predictions provably survive flipped training labels.
+
+    The features of the training rows are trusted, their labels are not. So all members may
+    share what is learned from features alone, and each one sees the labels of one partition:
+    whoever changes the label of one row changes one member, hence one ballot.
+
+    Parameters
+    ----------
+    estimator : classifier, default=None
+        Any scikit-learn classifier or pipeline, cloned for each partition. None means
+        :class:`~sklearn.linear_model.RidgeClassifier`, with ``unlabeled="mask"`` self-training
+        of a logistic regression. For ``n_partitions="n_samples"`` see there.
+    n_partitions : int or "n_samples", default=50
+        Number of partitions. More of them raise the largest possible radius,
+        ``n_partitions // 2``, and leave each member fewer labels. "n_samples": as many as
+        there are different rows, one label each, and ballots are counted instead of asked for.
+        Then `estimator` is a clusterer with a ``predict`` or a
+        :class:`~certified_ensembles.smoothers.ClusterVote` (a member votes for its label
+        inside its cluster and abstains elsewhere; with ``votes="swap"`` and two `classes` it
+        votes for the other one there), or
+        :class:`~sklearn.neighbors.NearestNeighbors` or a classifier by neighbours (a member
+        votes where its row is among the neighbours).
+    representation : transformer, default=None
+        An unsupervised transformer or pipeline (`PCA`,
+        :class:`~certified_ensembles.representations.LaplacianEigenmap`), fitted once on all
+        training rows, without labels; members train on its output.
+    unlabeled : {"ignore", "mask"}, default="ignore"
+        "ignore": a member is trained on the rows of its partition. "mask": it is trained on all
+        rows, with the label -1 outside its partition, as semi-supervised estimators want it
+        (`SelfTrainingClassifier`, `LabelSpreading`, `LabelPropagation`). That costs
+        `n_partitions` times all rows. Labels are coded 0, 1, ... inside each member (places in
+        `classes`, or among its own labels), so that any label, also -1, may be one. A member
+        that itself answers -1 abstains.
+    partitioner : {"sorted", "content", "pixel_sum"} or callable, default="sorted"
+        "sorted": sort the different rows; the one at index j goes to partition j modulo
+        `n_partitions`, so that sizes differ by at most one. Or a hasher without labels, as for
+        :class:`DeepPartitionAggregation`.
+    aggregation : {"plurality", "run_off"}, default="plurality"
+        How ballots become a prediction: the class with most votes, ties to the smaller label; or
+        a second round between the two best, for which members rank classes by their scores.
+    certificate : {"ballots", "members"}, default="ballots"
+        "ballots": one flip may turn any member. "members": it is computed how many flips each
+        member really takes, for label-free linear smoothers (`RidgeClassifier`, classifiers by
+        neighbours) and a plurality. Larger and slower. With "n_samples" the two are the same.
+    classes : array-like of shape (n_classes,), default=None
+        The closed set of labels; a row with another label is refused by :meth:`fit`. None
+        means the labels seen, an open set: an attacker may then write a new label, and the
+        radius accounts for it.
+    random_state : int, default=0
+        Member i is trained with ``random_state + i`` in every nested `random_state`, the
+        representation with `random_state`. None is refused: an unseeded fit has no certificate.
+    distinct_seeds : bool, default=True
+        If False, all members use `random_state` itself.
+    n_jobs : int, default=None
+        Members trained, and asked, in parallel, by the active joblib backend. It never
+        changes a result.
+    memory : str or object with the joblib.Memory interface, default=None
+        Where to keep the fitted representation and trained members: after a change of some
+        labels only the partitions that changed are trained.
+    verbose : int, default=0
+        1 shows a progress bar in :meth:`fit`, 2 also when members are asked.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted labels.
+    estimators_ : sequence of length n_partitions
+        Fitted members, in partition order; None where a partition is empty. They take the
+        output of the representation. A partition with a single label has a
+        :class:`~sklearn.dummy.DummyClassifier` that votes for it.
+    partition_ : ndarray of shape (n_train,), int64
+        The partition of every training row, in the order given to :meth:`fit`.
+    representation_ : transformer or None
+        The fitted representation.
+    n_features_in_ : int
+        Number of features seen in :meth:`fit`. Not set for sequences of strings.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen in :meth:`fit`. Set only where all are strings.
+
+    See Also
+    --------
+    DeepPartitionAggregation : Also against inserted and deleted rows.
+    LabelFlipSmoothingClassifier : One linear smoother on all labels, certified exactly.
+
+    Notes
+    -----
+    Theorem 2 of [1]_: with n_c votes for the winner c, nothing within
+    ``min over b != c of floor((n_c - n_b - [b < c]) / 2)`` label flips changes the prediction. An
+    attacker may change labels and nothing else: whoever inserts or deletes a row shifts the sorted
+    partitions and the representation, and voids the certificate. Copies of one row go to
+    one partition; any change of their labels together is one flip (Appendix G of [1]_).
+
+    The representation sees the rows with their copies in canonical order, in blocks
+    of a fixed shape where it transforms, on one thread (nets excepted): it is a function of the
+    set of rows, and neither their order nor a label can change it. What was fitted outside
+    the ensemble may stay there as long as it has never seen a training label.
+
+    References
+    ----------
+    .. [1] Levine and Feizi, "Deep Partition Aggregation: Provable Defenses against General
+       Poisoning Attacks", ICLR 2021, section 3.3 and appendices B, E and G.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import train_test_split
+    >>> from certified_ensembles.ssdpa import SemiSupervisedDPA
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> clf = SemiSupervisedDPA(n_partitions=30, representation=PCA(20), classes=range(10))
+    >>> y_pred, radius = clf.fit(X_train, y_train).certify(X_test)
+    >>> bool(((y_pred == y_test) & (radius >= 5)).mean() > 0.7)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BasePartitionEnsemble._parameter_constraints,
+        "estimator": [HasMethods("fit"), None],
+        "n_partitions": [Interval(Integral, 1, None, closed="left"), StrOptions({"n_samples"})],
+        "representation": [HasMethods(["fit", "transform"]), None],
+        "unlabeled": [StrOptions({"ignore", "mask"})],
+        "partitioner": [str, callable],
+        "certificate": [StrOptions({"ballots", "members"})],
+    }
+
+    _default_threat = "label_flip"
+
+    def __init__(
+        self,
+        estimator=None,
+        n_partitions=50,
+        *,
+        representation=None,
+        unlabeled="ignore",
+        partitioner="sorted",
+        aggregation="plurality",
+        certificate="ballots",
+        classes=None,
+        random_state=0,
+        distinct_seeds=True,
+        n_jobs=None,
+        memory=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.n_partitions = n_partitions
+        self.representation = representation
+        self.unlabeled = unlabeled
+        self.partitioner = partitioner
+        self.aggregation = aggregation
+        self.certificate = certificate
+        self.classes = classes
+        self.random_state = random_state
+        self.distinct_seeds = distinct_seeds
+        self.n_jobs = n_jobs
+        self.memory = memory
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, **fit_params):
+        """Learn the representation from all rows, and a member from the labels of each partition.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Training rows, n_train of them: an array of any rank (images keep their shape and
+            type), a CSR matrix, a pandas or polars dataframe, or a sequence of strings.
+        y : array-like of shape (n_train,)
+            Labels: strings, integers or booleans.
+        **fit_params : dict
+            Further arguments of the estimator's `fit`, by metadata routing if that is
+            enabled. Those of length n_train, such as `sample_weight`, go with the rows; they
+            must not be chosen by looking at labels.
+
+        Returns
+        -------
+        self : SemiSupervisedDPA
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is unusable, if the representation or the partitioner looks at
+            labels, or if parameters do not go together; the message names them and the remedy.
+
+        Warns
+        -----
+        CertificateWarning
+            If the guarantee is weaker than it looks (partitions without rows), or hangs on what
+            a frozen step has seen.
+        UserWarning
+            If ``unlabeled="mask"`` will train on very many rows.
+        """
+        X = self._validate_rows(X, reset=True)
+        y, self.classes_ = self._validate_labels(X, y)
+        params = self._member_params(fit_params)
+        self._kind = self._kind_of_members(params)
+        different, index = self._fit_representation(X)
+        self._members = self._count_members(index)
+        self.partition_ = label_free_partition(self.partitioner, X, index, self._members)
+        self._warn_if_empty()
+        train = getattr(self, f"_fit_{self._kind}")
+        train(X, y, different, index, params)
+        return self
+
+    # ------------------------------------------------------------ what members are
+
+    def _kind_of_members(self, params):
+        """Return "plain", "masked", "smoothers" or "one_label", or say what does not fit."""
+        if self.n_partitions == "n_samples":
+            self._refuse('n_partitions="n_samples"', "partitioner", "sorted")
+            self._refuse('n_partitions="n_samples"', "aggregation", "plurality")
+            self._refuse_params('n_partitions="n_samples"', params)
+            return "one_label"
+        if self.certificate == "members":
+            self._refuse('certificate="members"', "unlabeled", "ignore")
+            self._refuse('certificate="members"', "aggregation", "plurality")
+            self._refuse_params('certificate="members"', params)
+            return "smoothers"
+        return "masked" if self.unlabeled == "mask" else "plain"
+
+    def _refuse(self, setting, name, needed):
+        value = getattr(self, name)
+        if value != needed:
+            raise ValueError(f"{setting} needs {name}={needed!r}, got {name}={value!r}.")
+
+    def _refuse_params(self, setting, params):
+        if params:
+            raise ValueError(
+                f"{setting} takes no further arguments of fit, got {sorted(params)}; leave them "
+                "out."
+            )
+
+    def _member_estimator(self):
+        if self.estimator is None and self.unlabeled == "mask":
+            return SelfTrainingClassifier(LogisticRegression())
+        return super()._member_estimator()
+
+    def _base_estimator(self):
+        # The representation, if there is one, sees X first.
+        return self._member_estimator() if self.representation is None else self.representation
+
+    def _validate_estimator(self):
+        estimator = super()._validate_estimator()
+        if is_clusterer(estimator) or not hasattr(estimator, "predict"):
+            raise ValueError(
+                f"estimator={estimator!r} predicts no labels, so that it casts no ballot: pass a "
+                'classifier, or set n_partitions="n_samples", where clusters and neighbours vote.'
+            )
+        if self._kind == "smoothers":
+            check_smoother(estimator)
+            return SmootherMember(estimator)
+        return estimator
+
+    # ------------------------------------------------------------ training
+
+    def _fit_representation(self, X):
+        """Return features of the different rows, in order, and the place of every row there."""
+        if self.random_state is None:
+            self._validate_seeds(0)  # refuses it
+        steps = []
+        if self.representation is not None:
+            check_label_free(self.representation)
+            # A bare FrozenEstimator insists on a y, which pipelines pass on as None.
+            frozen = isinstance(self.representation, FrozenEstimator)
+            steps = [make_pipeline(self.representation) if frozen else self.representation]
+        self._features = LabelFreeFeatures(
+            steps, random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory
+        )
+        try:
+            different = self._features.fit_transform(X)
+        except Exception as error:
+            if steps:
+                error.add_note(
+                    f"Raised while fitting representation={self.representation!r} on the training "
+                    "rows, without labels. What needs labels belongs inside `estimator`."
+                )
+            raise
+        self.representation_ = self._features.fitted[0] if steps else None
+        index = np.empty(len(self._features.order), dtype=np.int64)
+        index[self._features.order] = self._features.row_of_copy
+        return self._check_features(different), index
+
+    def _check_features(self, features):
+        """Refuse missing values that pass the representation and that members do not take."""
+        allowed = get_tags(self._member_estimator()).input_tags.allow_nan
+        if self.representation is not None and not allowed and hasattr(features, "dtype"):
+            assert_all_finite(features, input_name="the output of the representation")
+        return features
+
+    def _count_members(self, index):
+        return index.max() + 1 if self.n_partitions == "n_samples" else self.n_partitions
+
+    def _warn_if_empty(self):
+        n_empty = self._members - len(np.unique(self.partition_))
+        if n_empty > self._members / 4:
+            warnings.warn(
+                f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
+                f"{n_empty} partitions have no rows, and their members abstain. Use fewer "
+                "partitions.",
+                CertificateWarning,
+                stacklevel=4,
+            )
+
+    def _fit_plain(self, X, y, different, index, params):
+        features = X if self.representation is None else take(different, index)
+        rows = self._rows_of_member()
+        if "sample_weight" in params:
+            # A row of weight zero is no row: a member that has no other abstains.
+            weighted = np.asarray(params["sample_weight"]) != 0
+            rows = [own[weighted[own]] for own in rows]
+        self._fit_members(features, y, rows, params)
+
+    def _fit_smoothers(self, X, y, different, index, params):
+        # Labels of copies of one row are changed by one operation.
+        self._fit_plain(X, y, different, index, {"operations": index})
+
+    def _fit_masked(self, X, y, different, index, params):
+        estimator = self._validate_estimator()
+        seeds = [int(seed) for seed in self._validate_seeds(self._members)]
+        self.estimators_ = fit_masked(
+            estimator, different, index, y, self._rows_of_member(), seeds, params,
+            classes=None if self._open_set else self.classes_,
+            n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
+        )  # fmt: skip
+        self._single, self._shared_steps = is_net(estimator), []
+        self._seen = np.ones((self._members, len(self.classes_)), dtype=bool)
+
+    def _fit_one_label(self, X, y, different, index, params):
+        self._votes = OneLabelVotes(
+            self.estimator, len(self.classes_), self._open_set,
+            random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory,
+        )  # fmt: skip
+        self._votes.fit(different, index, np.searchsorted(self.classes_, y))
+        self.estimators_ = OneLabelMembers(self._votes, self.classes_)
+
+    # ------------------------------------------------------------ votes
+
+    def _features_of(self, X):
+        return self._check_features(self._features.transform(super()._features_of(X)))
+
+    def _voters(self):
+        if self._kind != "masked":
+            return super()._voters()
+        voters = [m if m is None else InCodes(m, self.classes_) for m in self.estimators_]
+        return voters, np.arange(len(self.classes_))
+
+    def _iter_answers(self, X):
+        if self._kind == "one_label":
+            return self._votes.iter_ballots(self._features_of(X))
+        return super()._iter_answers(X)
+
+    def _iter_votes(self, X):
+        if self._kind == "one_label":
+            return self._votes.iter_votes(self._features_of(X))
+        return super()._iter_votes(X)
+
+    def _winner_and_radius(self, X):
+        if self._kind != "one_label":
+            return super()._winner_and_radius(X)
+        votes = np.concatenate(list(self._iter_votes(X)))
+        return plurality_radius(votes, open_set=self._open_set)
+
+    def certify(self, X, threat=None):
+        """Return predictions and the number of label flips that each of them provably survives.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+        threat : {"label_flip"}, default=None
+            The only threat covered, and the default: any change of the labels of one row, or
+            of all copies of one row together.
+
+        Returns
+        -------
+        certificate : Certificate
+            ``y_pred, radius``: the labels that :meth:`predict` returns, and for each the largest
+            certified number of flips, int64 of shape (n_samples,), that cannot change it.
+
+        Raises
+        ------
+        ValueError
+            If another threat is asked for.
+
+        Notes
+        -----
+        Budgets are not shared: an attacker may spend the radius of a row on that row alone.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from certified_ensembles.ssdpa import SemiSupervisedDPA
+        >>> X, y = load_iris(return_X_y=True)
+        >>> ballots = SemiSupervisedDPA(n_partitions=9, classes=[0, 1, 2])
+        >>> members = SemiSupervisedDPA(n_partitions=9, classes=[0, 1, 2], certificate="members")
+        >>> radius = [clf.fit(X, y).certify(X).radius for clf in (ballots, members)]
+        >>> bool((radius[0] <= radius[1]).all())
+        True
+        """
+        check_is_fitted(self)
+        cost = self._operation_cost(threat)
+        if self._kind != "smoothers":
+            return self._certify(X, cost)
+        winner, radius = certify_members(
+            self.estimators_, self.classes_, self._features_of(X),
+            open_set=self._open_set, single=self._single, n_jobs=self.n_jobs,
+            verbose=self.verbose > 1,
+        )  # fmt: skip
+        return Certificate(self.classes_[winner], radius)
+
+    def _operation_cost(self, threat):
+        if threat not in (None, self._default_threat):
+            raise ValueError(
+                f"threat={threat!r} is not covered: features are trusted here, only labels may "
+                'change. Pass threat="label_flip" or None; for inserted, deleted or replaced rows '
+                "use DeepPartitionAggregation."
+            )
+        return 1
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Missing values may pass the representation and then meet the members.
+        members = get_tags(self._member_estimator()).input_tags
+        tags.input_tags.allow_nan = tags.input_tags.allow_nan and members.allow_nan
+        return tags
