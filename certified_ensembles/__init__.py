@@ -1,8 +1,21 @@
 """Certified defences against training-data poisoning, as scikit-learn estimators."""
 
-from . import audit, certificates, datasets, display, features, hashers, metrics
+from . import (
+    attacks,
+    audit,
+    certificates,
+    datasets,
+    display,
+    features,
+    hashers,
+    metrics,
+    representations,
+    smoothers,
+)
 from ._certificate import Certificate, CertificateWarning
 from .dpa import DeepPartitionAggregation
+from .label_flip import LabelFlipSmoothingClassifier
+from .ssdpa import SemiSupervisedDPA
 
 __version__ = "0.1.0.dev0"
 
@@ -10,6 +23,9 @@ __all__ = [
     "Certificate",
     "CertificateWarning",
     "DeepPartitionAggregation",
+    "LabelFlipSmoothingClassifier",
+    "SemiSupervisedDPA",
+    "attacks",
     "audit",
     "certificates",
     "datasets",
@@ -17,4 +33,6 @@ __all__ = [
     "features",
     "hashers",
     "metrics",
+    "representations",
+    "smoothers",
 ]
