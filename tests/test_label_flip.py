@@ -27,9 +27,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import Certificate, label_flip
 from certified_ensembles._noisy_members import noisy_codes
+from certified_ensembles.attacks import smallest_flip_attack
 from certified_ensembles.certificates.flips import flips_from_margin
 from certified_ensembles.certificates.linear import linear_smoother_radius
 from certified_ensembles.certificates.smoothing import chernoff_log_error
+from certified_ensembles.datasets import fetch_dogfish
 from certified_ensembles.label_flip import LabelFlipSmoothingClassifier
 from certified_ensembles.representations import LaplacianEigenmap
 from certified_ensembles.smoothers import ClusterVote, NadarayaWatson
@@ -563,3 +565,26 @@ def test_refitting_with_another_certificate_forgets_the_first():
     assert not hasattr(clf, "estimators_")
     expected = LabelFlipSmoothingClassifier().fit(X, y)
     _assert_same(_answers(clf, X), _answers(expected, X))
+
+
+def test_dogfish_recipe_runs_on_a_synthetic_stand_in(tmp_path):
+    # Two clouds in 2048 dimensions in the files' own format: not the real photographs.
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 80), ("test", 30)):
+        y = np.arange(n) % 2
+        X = rng.normal(size=(n, 2048)) + 0.3 * y[:, None]
+        name = f"dogfish_900_300_inception_features_{part}.npz"
+        np.savez(tmp_path / name, inception_features_val=X.astype(np.float32), labels=y)
+    X_train, y_train = fetch_dogfish(tmp_path, return_X_y=True)
+    X_test, y_test = fetch_dogfish(tmp_path, subset="test", return_X_y=True)
+    clf = LabelFlipSmoothingClassifier(
+        RidgeClassifier(alpha=10 * len(X_train), fit_intercept=False),
+        representation=PCA(10), classes=[0, 1],
+    )  # fmt: skip
+    y_pred, radius = clf.fit(X_train, y_train).certify(X_test)
+    assert (y_pred == y_test).mean() == 1
+    assert radius.min() >= 5
+    n_flips = smallest_flip_attack(
+        np.concatenate([w for _, w in clf.smoother_.iter_weights(X_test)]), y_train, 2
+    )
+    np.testing.assert_array_equal(n_flips, radius + 1)
