@@ -15,25 +15,43 @@ from threadpoolctl import ThreadpoolController
 
 
 def parts_of(estimator):
-    """Return the estimator and everything nested in its parameters."""
-    return [estimator, *estimator.get_params(deep=True).values()]
+    """Return the estimator and everything nested in its parameters, lists and dicts of them too.
+
+    A search holds whole estimators in its grid.
+    """
+    parts, seen = [], set()
+
+    def visit(value):
+        if id(value) in seen or isinstance(value, str | bytes | int | float | np.ndarray):
+            return
+        seen.add(id(value))
+        if isinstance(value, dict | list | tuple):
+            for inner in value.values() if isinstance(value, dict) else value:
+                visit(inner)
+            if not isinstance(value, dict):
+                return
+        parts.append(value)
+        if hasattr(value, "get_params") and not isinstance(value, type):
+            for inner in value.get_params(deep=False).values():
+                visit(inner)
+
+    visit(estimator)
+    return parts
 
 
 def seeded_clones(estimator, seeds):
     """Yield clones of an estimator, every nested random_state set to one seed each."""
-    names = [
-        name
-        for name in estimator.get_params(deep=True)
-        if name == "random_state" or name.endswith("__random_state")
-    ]
-    # A splitter has no parameters to set; clone copies it.
-    splits = any(map(_is_splitter, parts_of(estimator)))
     for seed in seeds:
         member = clone(estimator)
-        if names:
-            member.set_params(**dict.fromkeys(names, seed))
-        if splits:
-            for part in filter(_is_splitter, parts_of(member)):
+        for part in parts_of(member):
+            if isinstance(part, dict):  # a grid that sets seeds itself may say None
+                for name, values in part.items():
+                    if str(name).endswith("random_state") and isinstance(values, list | tuple):
+                        part[name] = [v if isinstance(v, int) else seed for v in values]
+            elif hasattr(part, "get_params") and not isinstance(part, type):
+                if "random_state" in part.get_params(deep=False):
+                    part.set_params(random_state=seed)
+            elif _is_splitter(part):
                 part.random_state = seed
         yield member
 
@@ -52,23 +70,53 @@ def is_net(estimator):
 
 
 def plain_floats(X, single):
-    """Return X with all floats in one precision, single for nets, else double, and one zero.
+    """Return X with its numbers in one type, so that what one row does to the type is undone.
 
-    Widening is exact, so the same values train the same member whichever type held them:
-    one row in double precision, brought by an attacker, widens the whole array.
+    One row in double precision, brought by an attacker, widens a whole array, and a fraction
+    turns integers into floats. So floats are doubles, and so are the integers of tables;
+    arrays of more axes (images) keep their integers. For nets floats are single, integers kept.
     """
     target = np.dtype(np.float32 if single else np.float64)
     if sp.issparse(X):
-        return X.astype(target, copy=False) if X.dtype.kind == "f" else X
+        return X.astype(target, copy=False) if X.dtype.kind in ("f" if single else "biuf") else X
     if isinstance(X, np.ndarray):
-        return X.astype(target, copy=False) + target.type(0) if X.dtype.kind == "f" else X
+        kinds = "f" if single or X.ndim != 2 else "biuf"
+        return X.astype(target, copy=False) + target.type(0) if X.dtype.kind in kinds else X
+    if single:
+        return X
     if hasattr(X, "iloc") and X.ndim == 2:
-        floats = [name for name, dtype in X.dtypes.items() if dtype in ("float16", "float32")]
-        return X.astype(dict.fromkeys(floats, target)) if floats and not single else X
+        return _plain_frame(X, target)
     polars = sys.modules.get("polars")
-    if polars is not None and isinstance(X, polars.DataFrame) and not single:
-        return X.cast({polars.Float32: polars.Float64})
+    if polars is not None and isinstance(X, polars.DataFrame):
+        return X.with_columns(polars.selectors.numeric().cast(polars.Float64))
     return X
+
+
+def _plain_frame(X, target):
+    """Return a pandas frame in whose columns only the values count: one type for all numbers."""
+    columns = []
+    for j in range(X.shape[1]):
+        column = X.iloc[:, j]
+        own, dtype = isinstance(column.dtype, np.dtype), column.dtype
+        kind = getattr(dtype, "kind", "O")
+        if hasattr(dtype, "categories"):
+            pass
+        elif kind in "iuf" or (kind == "b" and not own):
+            values = column.astype(target) if own else column.to_numpy(target, na_value=np.nan)
+            column = type(column)(values, index=column.index, name=column.name)
+        elif kind in "mM":
+            column = column.dt.as_unit("us")
+        elif kind == "O" and not own:
+            column = column.astype(object).infer_objects()
+        columns.append(column)
+    pandas = sys.modules["pandas"]
+    if all(column.dtype == target for column in columns):
+        # In the layout of an array, so that the frame trains the members of the array.
+        table = np.column_stack(columns) if columns else np.empty((len(X), 0))
+        return pandas.DataFrame(table, index=X.index, columns=X.columns, copy=False)
+    frame = pandas.concat(columns, axis=1)
+    frame.columns = X.columns
+    return frame
 
 
 # ---------------------------------------------------------------- threads
@@ -109,6 +157,8 @@ one_thread = _OneThread()
 # ---------------------------------------------------------------- global generators
 
 _GLOBAL_GENERATORS = threading.RLock()
+# Values of parameters that draw nothing.
+_PLAIN = (dict, set, frozenset, range, slice, complex, type, np.generic, np.ufunc, np.dtype)
 
 
 def draws_globally(estimator):
@@ -117,10 +167,10 @@ def draws_globally(estimator):
     scikit-learn's own estimators never do once every random_state is an integer.
     """
     for part in parts_of(estimator):
-        own = getattr(type(part), "__module__", "").partition(".")[0]
-        if hasattr(part, "fit") and own != "sklearn" and not hasattr(part, "random_state"):
-            return True
-        if isinstance(part, types.FunctionType) and part.__module__.split(".")[0] != "sklearn":
+        if part is None or isinstance(part, _PLAIN):
+            continue
+        owner = part if isinstance(part, types.FunctionType) else type(part)
+        if (getattr(owner, "__module__", None) or "").partition(".")[0] != "sklearn":
             return True
     return False
 

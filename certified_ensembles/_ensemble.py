@@ -35,7 +35,7 @@ from ._members import (
     iter_scores,
     stateless_steps,
 )
-from ._rows import is_frame, is_text, n_rows
+from ._rows import exact_array, is_frame, is_text, n_rows
 from .certificates import (
     collective_survivors,
     finite_aggregation_radius,
@@ -92,8 +92,9 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             return X
         if sp.issparse(X) and X.ndim == 2:
             X = X.tocsr()
-        if isinstance(X, list | tuple) and np.asarray(X).dtype.kind in "US":
-            # numpy turns a table into text if one cell is; cells keep their types as objects.
+        if isinstance(X, list | tuple) and exact_array(X).dtype.kind in "USO":
+            # numpy turns a table into text if one cell is, large integers into floats if one
+            # is a fraction; cells keep their types as objects.
             X = np.array(X, dtype=object)
         holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
         if holds_objects:

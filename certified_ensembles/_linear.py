@@ -89,8 +89,13 @@ def fit_ridge(estimator, X, y):
         if not np.isfinite(coef).all():
             # Values so large that alpha drowns or squares overflow: one hostile row must not
             # stop the training of all members.
-            U, s, Vt = np.linalg.svd(X, full_matrices=False)
-            coef = (U.T @ Y * np.where(s > 0, 1 / (s + estimator.alpha / s), 0)[:, None]).T @ Vt
+            try:
+                U, s, Vt = np.linalg.svd(X, full_matrices=False)
+                coef = (
+                    U.T @ Y * np.where(s > 0, 1 / (s + estimator.alpha / s), 0)[:, None]
+                ).T @ Vt
+            except np.linalg.LinAlgError:
+                X_mean, coef = np.zeros(X.shape[1]), np.zeros((Y.shape[1], X.shape[1]))
     fitted = _fitted_on(pickle.dumps(classes))
     vars(estimator).update(fitted)
     # Whether two classes give one row of coefficients or a vector differs among versions.
@@ -241,9 +246,9 @@ class _StackScores:
         score = np.empty((size, self.width), self.dtype)
         dense = isinstance(self.blocks[0], np.ndarray)
         for c in range(self.n_classes):
-            weights, bias = self._of_class(c, n_features)
-            if not np.isfinite(bias).any():
+            if not any(c in table for table in self.tables):
                 continue
+            weights, bias = self._of_class(c, n_features)
             if weights is not None:
                 weights = weights.T if dense else np.ascontiguousarray(weights.T)
             for i, block in enumerate(self.blocks):

@@ -1,5 +1,6 @@
 """Seed, train, cache and ask members: the one place that runs clones."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -22,7 +23,7 @@ from ._deterministic import (
     seeded_clones,
 )
 from ._linear import fit_ridge, is_linear, is_plain_ridge, linear_ballots, linear_scores
-from ._rows import canonical_order, n_rows, take
+from ._rows import canonical_order, n_rows, own_copy, take
 
 # Members are asked about test rows in blocks of this many, the last one filled up: a row's
 # ballot must not depend on how many rows stand beside it, at exact ties either.
@@ -69,7 +70,8 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
         clones = seeded_clones(estimator, seeds)
         for i, (rows, member) in enumerate(zip(rows_of_member, clones, strict=True)):
             if len(rows):
-                own = {k: take(v, rows) if k in by_row else v for k, v in params.items()}
+                own = {k: take(v, rows) if k in by_row else copy.deepcopy(v)
+                       for k, v in params.items()}  # fmt: skip
                 yield delayed(_fit_member)(
                     member, take(X, rows), take(y, rows), own, sorted(by_row),
                     seeds[i], single, needed, memory, i,
@@ -87,9 +89,15 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
 
 
 def _is_per_row(value, n):
-    return hasattr(value, "__len__") and not isinstance(value, str | dict) and (
-        _num_samples(value) == n
-    )  # fmt: skip
+    if not hasattr(value, "__len__") or isinstance(value, str | bytes | dict):
+        return False
+    if _num_samples(value) != n:
+        # Passed on as it is, it would be cut as soon as an attacker makes n equal its length.
+        raise ValueError(
+            f"Fit parameters that are sequences need one entry a row, {n}, but one has "
+            f"{_num_samples(value)}: make it a parameter of the estimator."
+        )
+    return True
 
 
 def _fit_member(estimator, X, y, params, by_row, seed, single, needed, memory, index):
@@ -268,7 +276,8 @@ def _ask(answer, voters, seen, classes, blocks, shape, dtype):
         for j, voter in enumerate(voters):
             if voter is not None:
                 for b, block in enumerate(blocks):
-                    out[b, :, j] = answer(voter, block, classes, seen[j])
+                    # A copy each: a step with copy=False hands its numbers to the next member.
+                    out[b, :, j] = answer(voter, own_copy(block), classes, seen[j])
     return out.reshape(-1, len(voters), *shape)
 
 

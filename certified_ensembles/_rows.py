@@ -38,7 +38,9 @@ def is_text(X):
         return False
     if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
         return False
-    return isinstance(X.iloc[0] if hasattr(X, "iloc") else X[0], str | bytes)
+    if getattr(getattr(X, "dtype", None), "kind", "O") not in "OUST":
+        return False
+    return any(isinstance(value, str | bytes) for value in X)  # the first may be missing
 
 
 def _table(X):
@@ -47,7 +49,7 @@ def _table(X):
         return X.tocsr()
     if is_frame(X):
         return _frame_table(X)
-    array = np.asarray(X)
+    array = X if isinstance(X, np.ndarray) else exact_array(X)
     if array.dtype.kind not in "biufO" and array.dtype.kind != "V":
         # str(1) and 1 are different cells: never let numpy turn a list of both into text.
         array = np.asarray(X, dtype=object) if not isinstance(X, np.ndarray) else array
@@ -60,6 +62,23 @@ def _table(X):
     if array.ndim == 0:
         raise ValueError(f"Expected a sequence of rows, got the scalar {X!r}.")
     return array.reshape(len(array), -1 if array.size else int(np.prod(array.shape[1:])))
+
+
+def exact_array(X):
+    """Return a sequence as an array in which no cell has changed another's value."""
+    if is_text(X):  # as objects: in an array of text one long string sets the width of all
+        out = np.empty(len(X), dtype=object)
+        out[:] = list(X)
+        return out
+    array = np.asarray(X)
+    if (
+        isinstance(X, list | tuple)
+        and array.dtype.kind == "f"
+        and array.size
+        and (np.nanmax(np.abs(array), initial=0.0) >= 2.0**53)
+    ):  # one fraction, or one missing value, has rounded large integers
+        array = np.array(X, dtype=object)
+    return array
 
 
 def _objects(array):
@@ -75,11 +94,11 @@ def _objects(array):
 
 def _frame_table(X):
     """Return a dataframe as one array; numeric columns stay numeric where that is exact."""
-    columns = [np.asarray(X[:, j]) if hasattr(X, "get_column") else np.asarray(X.iloc[:, j])
+    columns = [_column(X[:, j] if hasattr(X, "get_column") else X.iloc[:, j])
                for j in range(X.shape[1])]  # fmt: skip
     kinds = {column.dtype.kind for column in columns}
     wide = [c for c in columns if c.dtype.kind in "iu" and c.dtype.itemsize == 8 and len(c)]
-    exact = kinds <= set("biu") or all(max(-int(c.min()), int(c.max())) <= 2**53 for c in wide)
+    exact = all(max(-int(c.min()), int(c.max())) <= 2**53 for c in wide)
     if columns and kinds <= set("biuf") and exact:
         dtype = np.result_type(*columns)
         if dtype.kind in "biuf":
@@ -88,6 +107,15 @@ def _frame_table(X):
     for j, column in enumerate(columns):
         table[:, j] = _objects(column)
     return table
+
+
+def _column(series):
+    """Return a column as an array; integers with missing ones among them stay exact."""
+    if hasattr(series, "null_count"):  # polars
+        whole = series.dtype.is_integer() and series.null_count()
+        return np.array(series.to_list(), dtype=object) if whole else np.asarray(series)
+    own = getattr(series.dtype, "kind", "O") in "iu" and not isinstance(series.dtype, np.dtype)
+    return series.to_numpy(dtype=object) if own and series.isna().any() else np.asarray(series)
 
 
 def _blocks(table):
@@ -457,11 +485,26 @@ def take(X, index):
     return part.astype(part.dtype.newbyteorder("="), copy=False)
 
 
+def own_copy(X):
+    """Return rows that may be overwritten without anybody else seeing it."""
+    return (
+        list(X) if isinstance(X, list | tuple) else X.copy() if hasattr(X, "copy") else X.clone()
+    )
+
+
 def _own_types(frame):
     """Drop what other rows put into column types: objects for numbers, foreign categories."""
     frame = frame.infer_objects()
-    for name, dtype in frame.dtypes.items():
-        if hasattr(dtype, "categories") and not dtype.ordered:
-            own = frame[name].cat.remove_unused_categories()
-            frame[name] = own.cat.set_categories(sorted(own.cat.categories, key=str))
+    for j, dtype in enumerate(frame.dtypes):
+        if hasattr(dtype, "categories"):
+            own = frame.iloc[:, j]
+            if not dtype.ordered:
+                own = own.cat.remove_unused_categories()
+            values = own.cat.categories
+            if values.dtype.kind in "iuf":
+                own = own.cat.rename_categories(values.astype(float))
+            if not dtype.ordered:
+                values = sorted(own.cat.categories, key=lambda v: (type(v).__name__, str(v)))
+                own = own.cat.set_categories(values)
+            frame.isetitem(j, own)
     return frame

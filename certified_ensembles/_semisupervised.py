@@ -1,5 +1,6 @@
 """Members that see every row and the labels of one partition; what must not see labels at all."""
 
+import copy
 import warnings
 
 import joblib
@@ -23,8 +24,8 @@ from ._deterministic import (
     seeded_clones,
 )
 from ._members import _is_per_row, progress
-from ._rows import canonical_order, n_rows, take
-from .hashers import resolve_hasher, uses_labels
+from ._rows import canonical_order, n_rows, own_copy, take
+from .hashers import residues, resolve_hasher, uses_labels
 
 # Rows trained on, over all members, from which a user should hear about the cost.
 _MANY_ROWS = 1_000_000
@@ -130,7 +131,7 @@ def label_free_partition(partitioner, X, index, n_partitions):
             f"partitioner={partitioner!r} returned an array of dtype {hashes.dtype} and shape "
             f"{hashes.shape} for {len(first)} rows; it must return one integer a row."
         )
-    return (hashes % n_partitions).astype(np.int64)[index]
+    return residues(hashes, n_partitions)[index]
 
 
 # ---------------------------------------------------------------- members that take -1
@@ -280,7 +281,8 @@ def fit_masked(
             # Copies of a row differ in label and weight alone: what this member may know of them
             # decides their order, and the labels of others are not part of it.
             arranged = np.lexsort((ties, masked, copies))
-            own_params = {k: take(v, arranged) if k in by_row else v for k, v in params.items()}
+            own_params = {k: take(v, arranged) if k in by_row else copy.deepcopy(v)
+                          for k, v in params.items()}  # fmt: skip
             yield delayed(_fit_masked_member)(
                 member, X, masked[arranged], known, own_params, seeds[i], needed, memory,
                 digest, i,
@@ -316,7 +318,7 @@ def _fit_masked_member(estimator, X, masked, classes, params, seed, needed, memo
             train = _train_masked
             if memory.location is not None:  # the digest stands for the rows, which are many
                 train = memory.cache(_train_masked, ignore=["X"])
-            fitted = train(estimator, X, masked, params, seed, needed, digest)
+            fitted = train(estimator, own_copy(X), masked, params, seed, needed, digest)
         except Exception as error:
             if len(own) == 1 and isinstance(error, ValueError):
                 # Many classifiers refuse a single class; such a member has one thing to say.

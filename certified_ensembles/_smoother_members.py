@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from ._deterministic import one_thread, plain_floats
 from ._linear_smoother import HEADS, LinearSmoother, _split
 from ._members import BLOCK_ROWS
-from ._rows import n_rows, take
+from ._rows import n_rows, own_copy, take
 from .certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
 from .certificates.linear import linear_smoother_winner
 
@@ -135,7 +135,7 @@ def certify_members(members, classes, X, *, open_set, single, n_jobs, verbose=0)
                 elif type(member) is DummyClassifier:
                     ballots[:, j] = np.searchsorted(classes, member.classes_)[0]
                 else:
-                    ballots[:, j], prices[:, j] = member.prices(rows, classes, open_set)
+                    ballots[:, j], prices[:, j] = member.prices(own_copy(rows), classes, open_set)
         winner, radius = priced_plurality_radius(ballots, prices, n_classes, open_set=open_set)
         return winner[: n - start], radius[: n - start]
 

@@ -102,9 +102,10 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     - nothing outside the ensemble was fitted on the training rows: no scaler before it in
       a pipeline, no hyperparameter chosen on poisoned data.
 
-    Integer and floating features are kept as they come; floats of any width are widened to
-    double precision for training (narrowed to single for torch nets), so that the type of
-    the array, which one row can change, changes no member.
+    The type of a table is not part of a row: one fraction, brought by an attacker, would turn
+    all its integers into floats. So members get the numbers of tables (arrays of two axes,
+    sparse matrices, dataframes) in double precision. Arrays of more axes (images) keep their
+    integers, and nets get single precision.
 
     References
     ----------
@@ -179,7 +180,8 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
             all rows of a source go to one partition, and a radius counts sources.
         **fit_params : dict
             Further arguments of the estimator's `fit`, by metadata routing if that is
-            enabled. Those of length n_train, such as `sample_weight`, are cut like X.
+            enabled. Those of length n_train, such as `sample_weight`, are cut like X; other
+            sequences are refused, and of anything else each member gets a copy.
 
         Returns
         -------

@@ -227,10 +227,16 @@ def assign_partitions(hasher, X, y, n_partitions):
         among others: then the partition depends on more than the row, and nothing is certified.
     """
     hashes = _hash(hasher, X, y)
-    partition = (hashes % n_partitions).astype(np.int64)
+    partition = residues(hashes, n_partitions)
     if not isinstance(hasher, ContentHasher | PixelSumHasher):
         _probe(hasher, X, y, hashes)
     return partition
+
+
+def residues(hashes, n_partitions):
+    """Return integers modulo the number of partitions, which may not fit their own type."""
+    wide = np.uint64 if hashes.dtype.kind == "u" else np.int64
+    return (hashes.astype(wide) % wide(n_partitions)).astype(np.int64)
 
 
 def _hash(hasher, X, y):
