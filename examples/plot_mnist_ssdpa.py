@@ -16,6 +16,7 @@ few minutes.
 import os
 
 import matplotlib.pyplot as plt
+import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
@@ -69,7 +70,9 @@ def compare(X_train, y_train, X_test, y_test):
             clf = SemiSupervisedDPA(
                 NearestCentroid(), n_partitions=k, partitioner=partitioner, classes=range(10)
             )
-            y_pred, radius = clf.fit(Z_train, y_train).certify(Z_test)
+            with np.errstate(invalid="ignore"):  # a member may hold each label but once
+                clf.fit(Z_train, y_train)
+            y_pred, radius = clf.certify(Z_test)
             clean = (y_pred == y_test).mean()
             median = median_certified_radius(y_test, y_pred, radius)
             paper_clean, paper_median = PAPER.get((k, partitioner), ("not run", "not run"))
