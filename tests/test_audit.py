@@ -5,16 +5,21 @@ import pytest
 import scipy.sparse as sp
 from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_digits, load_iris
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
-from sklearn.naive_bayes import MultinomialNB
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from certified_ensembles import Certificate, DeepPartitionAggregation
+from certified_ensembles import (
+    Certificate,
+    DeepPartitionAggregation,
+    LabelFlipSmoothingClassifier,
+    SemiSupervisedDPA,
+)
 from certified_ensembles.audit import BrokenCertificateError, check_certificate
 from certified_ensembles.hashers import ContentHasher
 
@@ -374,3 +379,23 @@ def test_sources_must_be_counted_not_rows():
     with pytest.raises(BrokenCertificateError, match=r"(?s)within its certified radius.*source"):
         check_certificate(IgnoresSources(None, 9), X_TRAIN, Y_TRAIN, X_TEST,
                           groups=np.arange(len(Y_TRAIN)) % 4)  # fmt: skip
+
+
+SIBLINGS = [
+    DeepPartitionAggregation(RidgeClassifier(), 12, aggregation="run_off"),
+    DeepPartitionAggregation(GaussianNB(), 12, aggregation="run_off", classes=range(10)),
+    DeepPartitionAggregation(DecisionTreeClassifier(), 6, spread_degree=3),
+    DeepPartitionAggregation(GaussianNB(), 6, spread_degree=2, aggregation="run_off"),
+    SemiSupervisedDPA(RidgeClassifier(), 12),
+    SemiSupervisedDPA(RidgeClassifier(), 8, certificate="members"),
+    LabelFlipSmoothingClassifier(classes=range(10)),
+    LabelFlipSmoothingClassifier(certificate="tight"),
+]
+
+
+@pytest.mark.parametrize("estimator", SIBLINGS, ids=str)
+def test_every_estimator_of_the_package_passes(estimator):
+    X, y = load_digits(return_X_y=True)
+    report = check_certificate(estimator, X[:200] / 7, y[:200], X[300:330], n_attacks=25)
+    assert report.n_attacks["labels flipped"] >= 1
+    assert report.smallest_slack is None or report.smallest_slack >= 1
