@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import scipy.sparse as sp
 
-from ._rows import is_frame, is_text, n_rows, take
+from ._containers import is_frame, is_text, n_rows, take
 
 
 def plain(value):

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from sklearn.dummy import DummyClassifier
 
 from ._audit_forms import as_list, stack_rows
-from ._rows import is_text, n_rows, take
+from ._containers import is_text, n_rows, take
 
 _FLOOD = 20  # rows that a hostile source adds
 _NONE = np.empty(0, dtype=np.int64)

@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
 )
 
 from ._certificate import Certificate, CertificateWarning
+from ._containers import exact_array, is_frame, is_text, n_rows
 from ._deterministic import is_net, parts_of
 from ._members import (
     count_votes,
@@ -35,7 +36,6 @@ from ._members import (
     iter_scores,
     stateless_steps,
 )
-from ._rows import exact_array, is_frame, is_text, n_rows
 from .certificates import (
     collective_survivors,
     finite_aggregation_radius,

@@ -22,7 +22,7 @@ from sklearn.svm import LinearSVC
 from sklearn.utils import check_array
 from sklearn.utils.parallel import Parallel, delayed
 
-from ._rows import n_rows
+from ._containers import n_rows
 
 # Each predicts the class with the largest X @ coef_.T + intercept_ (two classes: by its sign).
 # Exact types only: a subclass may predict in its own way.

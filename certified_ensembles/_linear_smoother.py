@@ -22,6 +22,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_memory
 from tqdm.auto import tqdm
 
+from ._containers import n_rows, take
 from ._deterministic import (
     draws_globally,
     global_seed,
@@ -30,7 +31,6 @@ from ._deterministic import (
     plain_floats,
     seeded_clones,
 )
-from ._rows import n_rows, take
 from ._smoother_heads import ClusterHead, KernelRidgeHead, NeighboursHead, RidgeHead
 from .hashers import ContentHasher, canonical_order
 from .representations import fixed_blocks

@@ -14,6 +14,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_memory
 from tqdm.auto import tqdm
 
+from ._containers import n_rows, own_copy, take
 from ._deterministic import (
     draws_globally,
     global_seed,
@@ -23,7 +24,7 @@ from ._deterministic import (
     seeded_clones,
 )
 from ._linear import fit_ridge, is_linear, is_plain_ridge, linear_ballots, linear_scores
-from ._rows import canonical_order, n_rows, own_copy, take
+from ._rows import canonical_order
 
 # Members are asked about test rows in blocks of this many, the last one filled up: a row's
 # ballot must not depend on how many rows stand beside it, at exact ties either.
@@ -77,13 +78,16 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
                     seeds[i], single, needed, memory, i,
                 )  # fmt: skip
 
+    return train_members(tasks(), rows_of_member, n_jobs, verbose)
+
+
+def train_members(tasks, rows_of_member, n_jobs, verbose):
+    """Run one task for each member that has rows; None stands for the others."""
     filled = [i for i, rows in enumerate(rows_of_member) if len(rows)]
     members = [None] * len(rows_of_member)
     with one_thread:
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        for i, member in zip(
-            filled, progress(parallel(tasks()), len(filled), "fit", verbose), strict=True
-        ):
+        results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+        for i, member in zip(filled, progress(results, len(filled), "fit", verbose), strict=True):
             members[i] = member
     return members
 

@@ -15,6 +15,7 @@ from sklearn.utils import check_array, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
+from ._containers import n_rows, take
 from ._deterministic import (
     draws_globally,
     global_seed,
@@ -24,7 +25,6 @@ from ._deterministic import (
     seeded_clones,
 )
 from ._members import BLOCK_ROWS
-from ._rows import n_rows, take
 from .smoothers import ClusterVote
 
 _REMEDY = (

@@ -11,10 +11,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import check_memory
 
 from ._certificate import CertificateWarning
+from ._containers import n_rows, own_copy, take
 from ._deterministic import (
     draws_globally,
     global_seed,
@@ -23,8 +24,8 @@ from ._deterministic import (
     plain_floats,
     seeded_clones,
 )
-from ._members import _is_per_row, progress
-from ._rows import canonical_order, n_rows, own_copy, take
+from ._members import _is_per_row, train_members
+from ._rows import canonical_order
 from .hashers import residues, resolve_hasher, uses_labels
 
 # Rows trained on, over all members, from which a user should hear about the cost.
@@ -288,15 +289,7 @@ def fit_masked(
                 digest, i,
             )  # fmt: skip
 
-    filled = [i for i, rows in enumerate(rows_of_member) if len(rows)]
-    members = [None] * len(rows_of_member)
-    with one_thread:
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        for i, member in zip(
-            filled, progress(parallel(tasks()), len(filled), "fit", verbose), strict=True
-        ):
-            members[i] = member
-    return members
+    return train_members(tasks(), rows_of_member, n_jobs, verbose)
 
 
 def warn_of_cost(n_members, n_rows):

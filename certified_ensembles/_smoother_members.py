@@ -6,10 +6,10 @@ from sklearn.dummy import DummyClassifier
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
+from ._containers import n_rows, own_copy, take
 from ._deterministic import one_thread, plain_floats
 from ._linear_smoother import HEADS, LinearSmoother, _split
 from ._members import BLOCK_ROWS
-from ._rows import n_rows, own_copy, take
 from .certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
 from .certificates.linear import linear_smoother_winner
 

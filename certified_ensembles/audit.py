@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 from ._audit_forms import SAME_DATA, as_change, as_list, other_forms, plain, stack_rows
 from ._audit_operations import ATTACKS, Attack, apply_edit, blank_rows
 from ._certificate import CertificateWarning
+from ._containers import is_frame, is_text, n_rows, take
 from ._pipeline import certify_through, effective_threat, find_ensemble
-from ._rows import is_frame, is_text, n_rows, take
 from .certificates.plurality import THREATS
 from .hashers import resolve_hasher, uses_labels
 

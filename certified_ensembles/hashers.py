@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
 from ._certificate import CertificateWarning
-from ._rows import canonical_bytes, canonical_order, n_rows, take
+from ._containers import n_rows, take
+from ._rows import canonical_bytes, canonical_order
 
 __all__ = ["ContentHasher", "PixelSumHasher", "assign_partitions", "canonical_order",
            "resolve_hasher"]  # fmt: skip

@@ -16,12 +16,12 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import Certificate
+from ._containers import take
 from ._deterministic import is_net
 from ._ensemble import _MAX_SEED, BasePartitionEnsemble
 from ._linear_smoother import LabelFreeFeatures, LinearSmoother
 from ._members import count_votes, iter_ballots
 from ._noisy_members import fit_noisy_members
-from ._rows import take
 from .certificates._inputs import check_noise
 from .certificates.flips import flips_from_margin
 from .certificates.linear import linear_smoother_radius, linear_smoother_winner

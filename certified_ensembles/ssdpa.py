@@ -14,11 +14,11 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import Certificate, CertificateWarning
+from ._containers import take
 from ._deterministic import is_net
 from ._ensemble import BasePartitionEnsemble
 from ._linear_smoother import LabelFreeFeatures
 from ._one_label import OneLabelMembers, OneLabelVotes
-from ._rows import take
 from ._semisupervised import InCodes, check_label_free, fit_masked, label_free_partition
 from ._smoother_members import SmootherMember, certify_members, check_smoother
 from .certificates import plurality_radius

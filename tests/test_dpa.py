@@ -28,7 +28,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
-from certified_ensembles._rows import take
+from certified_ensembles._containers import take
 from certified_ensembles.certificates import finite_aggregation_radius, run_off_radius
 from certified_ensembles.hashers import ContentHasher
 from certified_ensembles.metrics import make_certified_accuracy_scorer

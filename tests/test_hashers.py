@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from certified_ensembles import CertificateWarning
-from certified_ensembles._rows import canonical_bytes, take
+from certified_ensembles._containers import take
+from certified_ensembles._rows import canonical_bytes
 from certified_ensembles.hashers import (
     ContentHasher,
     PixelSumHasher,

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._rows import is_text, n_rows, take
+from .._containers import is_text, n_rows, take
 from ..dpa import DeepPartitionAggregation
 from ..hashers import assign_partitions, resolve_hasher
 from ..metrics import check_budget
