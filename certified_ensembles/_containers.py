@@ -1,16 +1,23 @@
 """The containers that rows come in: as one table, in blocks, and in slices.
 
 What a slice holds, types included, depends on its own rows, not on what merely carried them.
+Rows that do not fit in memory stay in a file: a `numpy.memmap` where it is, a Dask array in a
+scratch file that one pass over its blocks writes. Both are read block by block.
 """
 
+import contextlib
+import mmap
 import numbers
+import os
+import tempfile
+import weakref
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 _BLOCK_BYTES = 1 << 23
+_GATHERED = 256
 
 
 def n_rows(X):
@@ -110,15 +117,34 @@ def _column(series):
 
 
 def row_blocks(table):
-    """Yield slices of rows of about 8 MB each, so that memory-mapped tables are streamed."""
+    """Yield slices of rows of about 8 MB each."""
     n = table.shape[0]
     if sp.issparse(table):
         width = 12 * table.nnz // max(n, 1)
     else:
-        width = table.dtype.itemsize * table.shape[1]
+        width = table.dtype.itemsize * int(np.prod(table.shape[1:]))
     step = max(1, _BLOCK_BYTES // max(width, 1))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
+
+
+def dense_width(X):
+    """Return the bytes of one row of an array as members get it; 0 for other containers."""
+    if not isinstance(X, np.ndarray):
+        return 0
+    size = 8 if X.ndim == 2 else X.dtype.itemsize  # numbers of tables become doubles
+    return size * int(np.prod(X.shape[1:]))
+
+
+def table_blocks(X):
+    """Yield the rows of X as tables (see :func:`as_table`) of about 8 MB each.
+
+    An array becomes a table block by block: a memory-mapped one is never held as a whole.
+    """
+    table = X if isinstance(X, np.ndarray) and X.ndim and X.dtype.kind in "biuf" else as_table(X)
+    for rows in row_blocks(table):
+        yield as_table(table[rows])
+        forget_pages(X)
 
 
 def canonical_csr(X):
@@ -136,6 +162,100 @@ def native(A):
     """Return numbers in native byte order, half precision as single (scipy has none)."""
     half = A.dtype.kind == "f" and A.dtype.itemsize == 2
     return A.astype(np.float32 if half else A.dtype.newbyteorder("="), copy=False)
+
+
+# ---------------------------------------------------------------- rows in a file
+
+
+def is_dask(X):
+    """Say whether X is a Dask array, or raise if it is another collection of Dask."""
+    if not hasattr(X, "__dask_graph__"):
+        return False
+    if not hasattr(X, "chunks") or X.ndim < 2 or X.dtype.kind not in "biuf":
+        raise TypeError(
+            f"X={X!r} is a Dask collection other than an array of numbers with two axes or more: "
+            "pass an array, such as frame.to_dask_array(lengths=True), or compute it first."
+        )
+    if not all(isinstance(length, numbers.Integral) for length in X.shape):
+        raise ValueError("X is a Dask array of unknown shape: call X.compute_chunk_sizes().")
+    if not isinstance(X._meta, np.ndarray):
+        raise TypeError(
+            f"X is a Dask array with blocks of type {type(X._meta).__name__}: only blocks of "
+            "numpy arrays are taken; compute X to pass it as a sparse matrix."
+        )
+    return True
+
+
+def is_stored(X):
+    """Say whether the rows of X lie in a file or are yet to be computed, as plain numbers."""
+    return is_dask(X) or (isinstance(X, np.memmap) and X.ndim > 1 and X.dtype.kind in "biuf")
+
+
+def scratch_for(X):
+    """Return an empty memory-mapped array like X, in a file that goes when the array does."""
+    if 0 in X.shape:
+        return np.empty(X.shape, X.dtype)  # nothing can be mapped
+    handle, path = tempfile.mkstemp(prefix="certified_ensembles_", suffix=".rows")
+    os.close(handle)
+    try:
+        array = np.memmap(path, dtype=X.dtype, mode="w+", shape=X.shape)
+    except BaseException:
+        os.unlink(path)
+        raise
+    weakref.finalize(_file_map(array)[0], _remove, path)
+    return array
+
+
+def _remove(path):
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def stored_blocks(X):
+    """Yield ``(rows, block)`` over a stored X; every chunk of a Dask array is computed once."""
+    if not is_dask(X):
+        for rows in row_blocks(X):
+            yield rows, np.asarray(X[rows])
+            forget_pages(X)
+        return
+    start = 0
+    for length in X.chunks[0]:
+        chunk = np.asarray(X[start : start + length].compute())
+        if chunk.dtype != X.dtype:
+            raise TypeError(
+                f"X is a Dask array of dtype {X.dtype}, but a block of it came out as "
+                f"{chunk.dtype}: give map_blocks and its like the dtype that they return."
+            )
+        if chunk.shape != (length, *X.shape[1:]):
+            raise ValueError(
+                f"A block of the Dask array X came out with the shape {chunk.shape} instead of "
+                f"{(length, *X.shape[1:])}: give map_blocks and its like the chunks that they "
+                "return."
+            )
+        for rows in row_blocks(chunk):
+            yield slice(start + rows.start, start + rows.stop), chunk[rows]
+        start += length
+
+
+def forget_pages(X):
+    """Take pages of a memory-mapped array that have been read out of this process's memory.
+
+    They stay in the cache of the operating system as long as that has room. Without this a
+    process that has once gone through a file counts as large as the file.
+    """
+    shared_map, mode = _file_map(X)
+    if shared_map is not None and mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        # Not under mode "c": there what the user has written is in these pages alone.
+        shared_map.madvise(mmap.MADV_DONTNEED)
+
+
+def _file_map(X):
+    """Return the map under an array and the mode of the memmap that owns it, or (None, None)."""
+    mode = None
+    while isinstance(X, np.ndarray):
+        mode = getattr(X, "mode", None) if isinstance(X, np.memmap) else mode
+        X = X.base
+    return (X, mode) if isinstance(X, mmap.mmap) and mode is not None else (None, None)
 
 
 # ---------------------------------------------------------------- slices of rows
@@ -157,12 +277,25 @@ def take(X, index):
         return _own_types(part).copy() if part.ndim == 2 else part.copy()
     if is_frame(X):
         return X[list(map(int, index))]
-    part = np.ascontiguousarray(_safe_indexing(np.asarray(X), index))
+    part = np.ascontiguousarray(_rows_at(X, index))
     if part.dtype.kind in "US":
         return np.array(part.tolist(), dtype=part.dtype.kind)
     if part.dtype.kind == "O" and all(isinstance(v, numbers.Real) for v in part.flat):
         return np.array(part.tolist())  # objects only because some other row holds text
     return part.astype(part.dtype.newbyteorder("="), copy=False)
+
+
+def _rows_at(X, index):
+    """Return rows of an array; from a file a few at a time, as each drags its surroundings in."""
+    if _file_map(X)[0] is None:
+        return np.asarray(X)[np.asarray(index)]
+    index = np.asarray(index)
+    part = np.empty((len(index), *X.shape[1:]), X.dtype)
+    for start in range(0, len(index), _GATHERED):
+        some = slice(start, start + _GATHERED)
+        part[some] = np.asarray(X)[index[some]]
+        forget_pages(X)
+    return part
 
 
 def own_copy(X):

@@ -1,11 +1,10 @@
-"""Linear members: ridge solved directly, ballots by matrix products of a fixed shape."""
+"""Linear members: trained in batches, asked by matrix products of a fixed shape."""
 
-import functools
 import itertools
-import pickle
-from numbers import Real
+import threading
 
 import numpy as np
+import scipy.sparse as sp
 from joblib import effective_n_jobs
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
@@ -23,6 +22,9 @@ from sklearn.utils import check_array
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._containers import n_rows
+from ._heads import heads_trainer
+
+__all__ = ["heads_trainer", "is_linear", "linear_ballots", "linear_scores", "linear_votes"]
 
 # Each predicts the class with the largest X @ coef_.T + intercept_ (two classes: by its sign).
 # Exact types only: a subclass may predict in its own way.
@@ -37,85 +39,18 @@ _LINEAR = (
     SGDClassifier,
 )
 
-# Members that share one product. A column of a product can round differently when the
-# shape of the product changes, and at an exact tie rounding decides. So the shape is fixed:
-# one product a class, always this many members wide, the missing ones zero. A row with a
-# new label then adds a product for that class and leaves every other as it was.
+# Members that share one product, at most. A column of a product can round differently when the
+# shape of the product changes, and at an exact tie rounding decides. So the shape is fixed by
+# the numbers of members and of features: one product a class, for every stack of members,
+# weights that are missing zero. A row with a new label then adds a product for that class and
+# leaves every other as it was.
 _STACKED, _STACKED_WIDE, _WIDE = 128, 16, 2**14
 
 
-def _stack_width(n_features):
-    """Return the fixed number of members in a product; fewer for wide (text) features."""
-    return _STACKED if n_features <= _WIDE else _STACKED_WIDE
-
-
-def is_plain_ridge(estimator, X):
-    """Say whether :func:`fit_ridge` gives what ``estimator.fit(X, y)`` would."""
-    return (
-        type(estimator) is RidgeClassifier
-        and estimator.solver in ("auto", "cholesky")
-        and estimator.class_weight is None
-        and not estimator.positive
-        and isinstance(estimator.alpha, Real)
-        and estimator.alpha > 0
-        and isinstance(X, np.ndarray)
-        and X.ndim == 2
-        and X.dtype.kind in "biuf"  # a fraction in some other row must not choose the solver
-    )
-
-
-def fit_ridge(estimator, X, y):
-    """Fit a ridge classifier by its closed form, as scikit-learn does, in a tenth of the time.
-
-    On a few dozen rows scikit-learn spends nine tenths of the time on checks that the
-    ensemble has made once for all members.
-    """
-    X = X.astype(np.float64, copy=False)
-    classes, codes = np.unique(y, return_inverse=True)
-    Y = np.where(codes[:, None] == np.arange(len(classes)), 1.0, -1.0)
-    Y = Y[:, 1:] if len(classes) == 2 else Y
-    X_mean, Y_mean = np.zeros(X.shape[1]), np.zeros(Y.shape[1])
-    with np.errstate(all="ignore"):
-        if estimator.fit_intercept:
-            X_mean, Y_mean = X.mean(axis=0), Y.mean(axis=0)
-            X, Y = X - X_mean, Y - Y_mean
-        wide = len(X) < X.shape[1]
-        gram = X @ X.T if wide else X.T @ X
-        gram.flat[:: len(gram) + 1] += estimator.alpha
-        try:
-            coef = np.linalg.solve(gram, Y).T @ X if wide else np.linalg.solve(gram, X.T @ Y).T
-        except np.linalg.LinAlgError:
-            coef = np.array(np.nan)
-        if not np.isfinite(coef).all():
-            # Values so large that alpha drowns or squares overflow: one hostile row must not
-            # stop the training of all members.
-            try:
-                U, s, Vt = np.linalg.svd(X, full_matrices=False)
-                coef = (
-                    U.T @ Y * np.where(s > 0, 1 / (s + estimator.alpha / s), 0)[:, None]
-                ).T @ Vt
-            except np.linalg.LinAlgError:
-                X_mean, coef = np.zeros(X.shape[1]), np.zeros((Y.shape[1], X.shape[1]))
-    fitted = _fitted_on(pickle.dumps(classes))
-    vars(estimator).update(fitted)
-    # Whether two classes give one row of coefficients or a vector differs among versions.
-    estimator.coef_ = coef.reshape(*fitted["coef_"].shape[:-1], -1)
-    estimator.n_features_in_ = X.shape[1]
-    if estimator.fit_intercept:
-        estimator.intercept_ = (Y_mean - coef @ X_mean).reshape(np.shape(fitted["intercept_"]))
-    else:
-        estimator.intercept_ = 0.0
-    return estimator
-
-
-@functools.lru_cache(maxsize=256)
-def _fitted_on(pickled_classes):
-    """Return the attributes that scikit-learn's own fit sets for these classes."""
-    classes = pickle.loads(pickled_classes)
-    template = RidgeClassifier().fit(np.zeros((len(classes), 1)), classes)
-    return {
-        name: value for name, value in vars(template).items() if name[0] == "_" or name[-1] == "_"
-    }
+def _stack_width(n_members, n_features):
+    """Return the number of members in a product, the last one filled up."""
+    most = _STACKED if n_features <= _WIDE else _STACKED_WIDE
+    return -(-n_members // (8 * -(-n_members // most))) * 8
 
 
 def is_linear(voters):
@@ -151,21 +86,37 @@ def linear_ballots(voters, classes, blocks, dtype, n_jobs):
     -------
     ballots : ndarray of shape (n_rows, n_members)
     """
-    size = n_rows(blocks[0])
-    ballots = np.empty((len(blocks), size, len(voters)), dtype=dtype)
+    ballots = np.empty((len(blocks), n_rows(blocks[0]), len(voters)), dtype=dtype)
 
-    def vote(part, members, scores):  # a score that is not a number never wins
-        shape = (len(scores.blocks), size, scores.width)
-        best, ballot = np.full(shape, -np.inf, scores.dtype), np.full(shape, -1, dtype)
-        better = np.empty(shape[1:], bool)
-        for c, i, score in scores:
-            np.greater(score, best[i], out=better)  # strictly: ties stay with the smaller class
-            np.copyto(best[i], score, where=better)
-            np.copyto(ballot[i], c, where=better)
-        ballots[part, :, members] = ballot[:, :, : members.stop - members.start]
+    def note(part, members, scores):
+        for i, chosen in enumerate(scores.choices(), part.start):
+            own = chosen[: members.stop - members.start].T.astype(dtype)
+            np.subtract(own, 1, out=ballots[i, :, members])
 
-    _over_stacks(vote, voters, classes, blocks, n_jobs)
+    _over_stacks(note, voters, classes, blocks, n_jobs)
     return ballots.reshape(-1, len(voters))
+
+
+def linear_votes(voters, classes, blocks, n_jobs):
+    """Return how many of the ballots of :func:`linear_ballots` each class gets.
+
+    Returns
+    -------
+    vote_counts : ndarray of shape (n_rows, n_classes), int64
+    """
+    votes = np.zeros((len(blocks), len(classes), n_rows(blocks[0])), dtype=np.int64)
+    lock = threading.Lock()
+
+    def count(part, members, scores):
+        for i, chosen in enumerate(scores.choices(), part.start):
+            for c in scores.present:
+                mine = np.equal(chosen, c + 1).view(np.uint8)
+                count = np.add.reduce(mine, axis=0, dtype=np.uint8)  # stacks are narrower than 255
+                with lock:
+                    votes[i, c] += count
+
+    _over_stacks(count, voters, classes, blocks, n_jobs)
+    return votes.transpose(0, 2, 1).reshape(-1, len(classes))
 
 
 def linear_scores(voters, classes, blocks, n_jobs):
@@ -174,15 +125,15 @@ def linear_scores(voters, classes, blocks, n_jobs):
     Returns
     -------
     scores : ndarray of shape (n_rows, n_members, n_classes)
-        -inf for a class that a member has not seen, and throughout for a missing member.
+        Up to a summand that is the same for all classes of a member; -inf for a class that it
+        has not seen, and throughout for a missing member.
     """
-    size = n_rows(blocks[0])
-    out = np.empty((len(blocks), size, len(voters), len(classes)), dtype=_precision(blocks))
-    out.fill(-np.inf)
+    shape = len(blocks), n_rows(blocks[0]), len(voters), len(classes)
+    out = np.full(shape, -np.inf, dtype=_precision(blocks))
 
     def note(part, members, scores):
         for c, i, score in scores:
-            own = score[:, : members.stop - members.start]
+            own = score[: members.stop - members.start].T
             out[part.start + i, :, members, c] = np.where(np.isnan(own), -np.inf, own)
 
     _over_stacks(note, voters, classes, blocks, n_jobs)
@@ -194,18 +145,18 @@ def _precision(blocks):
 
 
 def _over_stacks(consume, voters, classes, blocks, n_jobs):
-    """Call consume on the scores of every stack of members, in threads."""
+    """Call ``consume(part of the blocks, members, scores)`` for all stacks, in threads."""
     dtype = _precision(blocks)
-    blocks = [check_array(block, accept_sparse="csr", dtype=dtype) for block in blocks]
+    blocks = [_with_ones(check_array(b, accept_sparse="csr", dtype=dtype)) for b in blocks]
     tables = [_as_table(voter, classes) for voter in voters]
-    width = _stack_width(blocks[0].shape[1])
+    width = _stack_width(len(voters), blocks[0].shape[1] - 1)
     stacks = [slice(s, min(s + width, len(voters))) for s in range(0, len(voters), width)]
     n_parts = min(len(blocks), -(-2 * effective_n_jobs(n_jobs) // len(stacks)))
     bounds = np.linspace(0, len(blocks), n_parts + 1).astype(int)
 
     def work(stack, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
-            scores = _StackScores(tables[stack], len(classes), blocks[a:b], dtype)
+            scores = _StackScores(tables[stack], width, len(classes), blocks[a:b])
             consume(slice(a, b), stack, scores)
 
     Parallel(n_jobs=n_jobs, require="sharedmem")(
@@ -213,62 +164,97 @@ def _over_stacks(consume, voters, classes, blocks, n_jobs):
     )
 
 
+def _with_ones(block):
+    """Append a feature that is one, so that a product includes the intercepts."""
+    if not isinstance(block, np.ndarray):
+        return sp.hstack([block, np.ones((block.shape[0], 1), block.dtype)], format="csr")
+    wider = np.ones((len(block), block.shape[1] + 1), block.dtype)
+    wider[:, :-1] = block
+    return wider
+
+
 def _as_table(voter, classes):
-    """Return {class index: (weights or None, intercept)} of one member."""
+    """Return ``{class index: (weights, what to subtract from them, intercept)}`` of one member.
+
+    Weights that are None are zeros, and so is what to subtract.
+    """
     if voter is None:
         return {}
-    codes = np.searchsorted(classes, voter.classes_)
+    codes = np.searchsorted(classes, voter.classes_).tolist()
+    first = {codes[0]: (None, None, 0.0)}
     if type(voter) is DummyClassifier:
-        return {int(codes[0]): (None, 0.0)}
-    if type(voter) is NearestCentroid:  # |x - c|^2 is least where 2 x.c - |c|^2 is largest
-        return {
-            int(code): (2 * centroid, -(centroid @ centroid))
-            for code, centroid in zip(codes, voter.centroids_, strict=True)
-        }
-    coef = np.atleast_2d(voter.coef_)
-    intercept = np.broadcast_to(voter.intercept_, len(coef))
-    if len(codes) == 2:  # the sign decides, and zero goes to the smaller class
-        codes, first = codes[1:], {int(codes[0]): (None, 0.0)}
+        return first
+    if type(voter) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
+        coef = voter.centroids_
+        intercept = -np.vecdot(coef, coef) / 2
     else:
-        first = {}
-    return first | {int(c): (w, b) for c, w, b in zip(codes, coef, intercept, strict=True)}
+        coef = np.atleast_2d(voter.coef_)
+        intercept = np.broadcast_to(voter.intercept_, len(coef))
+    if len(coef) < len(codes):  # the sign decides, and zero goes to the smaller class
+        return first | {codes[1]: (coef[0], None, intercept[0])}
+    if np.isfinite(coef[0]).all() and np.isfinite(intercept[0]):
+        # By how much a score is above that of the first class: one product less.
+        pairs = zip(codes[1:], coef[1:], intercept[1:], strict=True)
+        return first | {c: (w, coef[0], b - intercept[0]) for c, w, b in pairs}
+    pairs = zip(codes, coef, intercept, strict=True)
+    return {c: (w, None, b) for c, w, b in pairs}
 
 
 class _StackScores:
-    """Iterate over ``(class, block, scores)`` of one stack of members; scores are overwritten."""
+    """The scores of one stack of members on some blocks of test rows."""
 
-    def __init__(self, tables, n_classes, blocks, dtype):
-        self.tables, self.n_classes, self.blocks, self.dtype = tables, n_classes, blocks, dtype
-        self.width = _stack_width(blocks[0].shape[1])
+    def __init__(self, tables, width, n_classes, blocks):
+        self.tables, self.width, self.blocks = tables, width, blocks
+        self.dtype, self.n_classes = blocks[0].dtype, n_classes
+        self.present = sorted(set().union(*tables))
 
     def __iter__(self):
+        """Yield ``(class, block, scores of shape (width, n_rows))``, overwritten each time."""
         size, n_features = self.blocks[0].shape
-        score = np.empty((size, self.width), self.dtype)
+        score = np.empty((self.width, size), self.dtype)
         dense = isinstance(self.blocks[0], np.ndarray)
-        for c in range(self.n_classes):
-            if not any(c in table for table in self.tables):
-                continue
-            weights, bias = self._of_class(c, n_features)
-            if weights is not None:
-                weights = weights.T if dense else np.ascontiguousarray(weights.T)
+        weights = np.empty((self.width, n_features), self.dtype)
+        for c in self.present:
+            weighted = self._stack_class(c, weights)
+            turned = None if dense else np.ascontiguousarray(weights.T)
             for i, block in enumerate(self.blocks):
-                if weights is None:
-                    score[...] = 0.0
+                if not weighted:  # nothing but zeros to multiply
+                    score[...] = weights[:, -1:]
                 elif dense:
-                    np.matmul(block, weights, out=score)
+                    np.matmul(weights, block.T, out=score)
                 else:
-                    score[...] = block @ weights
-                np.add(score, bias, out=score)
+                    score[...] = (block @ turned).T
                 yield c, i, score
 
-    def _of_class(self, c, n_features):
-        """Stack the weights of one class; a member without it gets the score -inf."""
-        weights, bias = None, np.full(self.width, -np.inf, self.dtype)
-        for j, table in enumerate(self.tables):
-            if c in table:
-                w, bias[j] = table[c]
-                if w is not None:
-                    if weights is None:
-                        weights = np.zeros((self.width, n_features), self.dtype)
-                    weights[j] = w
-        return weights, bias
+    def choices(self):
+        """Return for each block the index of the best class plus one, zero without any.
+
+        A score that is not a number never wins, and ties go to the smaller class.
+        """
+        shape = len(self.blocks), self.width, self.blocks[0].shape[0]
+        best = np.full(shape, -np.inf, self.dtype)
+        chosen = np.zeros(shape, np.min_scalar_type(self.n_classes))
+        better, mark = np.empty(shape[1:], bool), np.empty(shape[1:], chosen.dtype)
+        for c, i, score in self:
+            # Classes come in order: the last that beats all before it is marked highest.
+            np.greater(score, best[i], out=better)
+            np.multiply(better.view(np.uint8), chosen.dtype.type(c + 1), out=mark)
+            np.maximum(chosen[i], mark, out=chosen[i])
+            np.fmax(best[i], score, out=best[i])
+        return chosen
+
+    def _stack_class(self, c, weights):
+        """Stack weights and intercepts of one class, and say whether there are any weights.
+
+        A member without the class gets the score -inf.
+        """
+        weights[len(self.tables) :, :-1], weights[len(self.tables) :, -1] = 0.0, -np.inf
+        weighted = False
+        for own, table in zip(weights, self.tables, strict=False):
+            w, base, own[-1] = table.get(c, (None, None, -np.inf))
+            weighted |= w is not None
+            if base is not None:
+                np.subtract(w, base, out=own[:-1], casting="same_kind")
+            else:
+                own[:-1] = 0.0 if w is None else w
+        return weighted

@@ -5,7 +5,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
 from ._deterministic import draws_globally, is_net, one_thread, plain_floats, seeded_clones
-from ._members import _train, progress
+from ._training import Job, progress, train
 
 
 def noisy_codes(codes, n_classes, noise, seed):
@@ -78,6 +78,5 @@ def fit_noisy_members(
 
 
 def _fit_draw(estimator, X, y, seed, needed, memory):
-    train = _train if memory.location is None else memory.cache(_train)
     with one_thread:
-        return train(estimator, X, y, {}, seed, needed)
+        return train([Job(estimator, X, y, {}, seed, needed)], memory)[0]

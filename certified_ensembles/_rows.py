@@ -12,7 +12,7 @@ import numbers
 import numpy as np
 import scipy.sparse as sp
 
-from ._containers import as_table, canonical_csr, native, row_blocks
+from ._containers import as_table, canonical_csr, native, table_blocks
 
 # A row with at most one nonzero value in eight is encoded by its nonzeros, so that
 # a wide sparse matrix is never filled in; the rule looks at the row alone.
@@ -39,9 +39,7 @@ def canonical_bytes(X):
         exact, else float64, else exact pairs of float64; by nonzeros where these are few;
         rows that hold anything but numbers cell by cell.
     """
-    table = as_table(X)
-    for block in row_blocks(table):
-        part = table[block]
+    for part in table_blocks(X):
         if sp.issparse(part):
             yield from _sparse_bytes(canonical_csr(part))
         elif part.dtype.kind == "O":

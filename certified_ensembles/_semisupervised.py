@@ -24,8 +24,8 @@ from ._deterministic import (
     plain_floats,
     seeded_clones,
 )
-from ._members import _is_per_row, train_members
 from ._rows import canonical_order
+from ._training import _is_per_row, train_members
 from .hashers import residues, resolve_hasher, uses_labels
 
 # Rows trained on, over all members, from which a user should hear about the cost.
@@ -289,7 +289,8 @@ def fit_masked(
                 digest, i,
             )  # fmt: skip
 
-    return train_members(tasks(), rows_of_member, n_jobs, verbose)
+    filled = [i for i, rows in enumerate(rows_of_member) if len(rows)]
+    return train_members(tasks(), filled, len(rows_of_member), n_jobs, verbose)
 
 
 def warn_of_cost(n_members, n_rows):
@@ -315,7 +316,7 @@ def _fit_masked_member(estimator, X, masked, classes, params, seed, needed, memo
         except Exception as error:
             if len(own) == 1 and isinstance(error, ValueError):
                 # Many classifiers refuse a single class; such a member has one thing to say.
-                return DummyClassifier(strategy="prior").fit(np.zeros((1, 1)), classes[own])
+                return [DummyClassifier(strategy="prior").fit(np.zeros((1, 1)), classes[own])]
             error.add_note(
                 f"Raised while training semi-supervised member {index} on {len(masked)} rows: "
                 f"{np.count_nonzero(masked >= 0)} carry one of {len(own)} labels, the others "
@@ -328,7 +329,7 @@ def _fit_masked_member(estimator, X, masked, classes, params, seed, needed, memo
             f"estimator={estimator!r}, which has learned -1 as a class. Wrap it in "
             "SelfTrainingClassifier, or set unlabeled='ignore'."
         )
-    return MaskedMember(fitted, classes)
+    return [MaskedMember(fitted, classes)]
 
 
 def _train_masked(estimator, X, masked, params, seed, needed, digest):

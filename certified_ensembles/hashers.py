@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
 from ._certificate import CertificateWarning
-from ._containers import n_rows, take
+from ._containers import n_rows, table_blocks, take
 from ._rows import canonical_bytes, canonical_order
 
 __all__ = ["ContentHasher", "PixelSumHasher", "assign_partitions", "canonical_order",
@@ -137,8 +137,19 @@ class PixelSumHasher(BaseEstimator):
         ValueError
             If a value is not an integer or a sum does not fit 64 bits.
         """
-        sparse = sp.issparse(X)
-        values = X.tocsr().data if sparse else np.asarray(X)
+        if not sp.issparse(X):
+            X = X if isinstance(X, np.ndarray) and X.ndim else np.atleast_1d(np.asarray(X))
+            width = int(np.prod(X.shape[1:]))
+            return np.concatenate([np.empty(0, np.int64)] + [
+                self._checked(block, width).sum(axis=1, dtype=np.int64)
+                for block in table_blocks(X)
+            ])  # fmt: skip
+        X = X.tocsr()
+        self._checked(X.data, X.shape[1])
+        return np.asarray(X.astype(np.int64).sum(axis=1)).ravel()
+
+    def _checked(self, values, width):
+        """Return integers as integers, if the sum of so many of them fits."""
         if values.dtype.kind not in "biuf":
             raise ValueError(
                 f"hasher='pixel_sum' sums integers, got values of dtype {values.dtype}; use "
@@ -150,17 +161,13 @@ class PixelSumHasher(BaseEstimator):
                 "of floats depends on the order of summation, which voids the certificate. "
                 "Use hasher='content' or pass the raw integer pixels."
             )
-        n = n_rows(X)
         largest = float(np.abs(values.astype(np.float64)).max()) if values.size else 0.0
-        if largest * (values.size // max(n, 1) + 1 if not sparse else X.shape[1]) >= 2**62:
+        if largest * (width + 1) >= 2**62:
             raise ValueError(
                 f"hasher='pixel_sum': values as large as {largest:.3g} may overflow 64 bits; "
                 "use hasher='content'."
             )
-        if sparse:
-            return np.asarray(X.astype(np.int64).sum(axis=1)).ravel()
-        return values.reshape(n, -1).sum(axis=1, dtype=np.int64) if values.dtype.kind != "f" \
-            else values.reshape(n, -1).astype(np.int64).sum(axis=1)  # fmt: skip
+        return values if values.dtype.kind != "f" else values.astype(np.int64)
 
 
 _HASHERS = {"content": ContentHasher, "pixel_sum": PixelSumHasher}

@@ -230,8 +230,8 @@ class ScalesGlobally(DeepPartitionAggregation):
         self.scaler_ = StandardScaler().fit(X)
         return super().fit(self.scaler_.transform(X), y, **params)
 
-    def _iter_ballots(self, X):
-        return super()._iter_ballots(self.scaler_.transform(X))
+    def _features_of(self, X):
+        return super()._features_of(self.scaler_.transform(X))
 
 
 class SeedsBySize(DeepPartitionAggregation):
@@ -283,8 +283,8 @@ class CoarseCost(DeepPartitionAggregation):
 class LooksAtTheBatch(DeepPartitionAggregation):
     """Centres the test rows on one another."""
 
-    def _iter_ballots(self, X):
-        return super()._iter_ballots(X - X.mean(axis=0) + 4)
+    def _features_of(self, X):
+        return super()._features_of(X - X.mean(axis=0) + 4)
 
 
 def rows_by_rank(A):

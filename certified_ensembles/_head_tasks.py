@@ -1,0 +1,101 @@
+"""Rows of several members in one stack: what the batched solvers of linear heads share.
+
+A batch may not show in its members (an attacker decides who shares it). So every matrix of a
+stack goes through BLAS and LAPACK by itself, in a shape that its member's own rows give it, and
+sums run along one member's own axes.
+"""
+
+import numpy as np
+
+# Stacks are cut to the size of a core's cache: a larger one is read from memory at every step.
+_STACK_BYTES = 1 << 20
+# Rows are padded with zeros to a multiple of this, so that members of similar sizes share a
+# stack.
+_ROWS = 8
+
+
+class Task:
+    """One head, its rows in double precision, and its labels as indices of its own classes."""
+
+    __slots__ = ("X", "classes", "codes", "head", "y")
+
+    def __init__(self, head, X, y, classes, codes):
+        self.head, self.y, self.classes, self.codes = head, y, classes, codes
+        self.X = X.astype(np.float64, copy=False)
+
+    @classmethod
+    def of(cls, head, X, y):
+        """Return the task, or None for rows that only scikit-learn can take (or refuse)."""
+        table = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
+        if not table or 0 in X.shape:
+            return None
+        classes, codes = np.unique(y, return_inverse=True)
+        return cls(head, X, y, classes, codes) if len(classes) > 1 else None
+
+    @property
+    def n_outputs(self):
+        """Rows of coefficients: one a class, but one for two classes."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def wide(self):
+        """Whether there are fewer rows than features."""
+        return self.X.shape[0] < self.X.shape[1]
+
+    @property
+    def n_padded(self):
+        """The number of rows in a stack: a function of their own number alone."""
+        return -(-len(self.X) // _ROWS) * _ROWS
+
+    @property
+    def largest(self):
+        """The largest absolute value; NaN if there is one."""
+        return max(self.X.max(), -self.X.min())
+
+    def fit_alone(self):
+        """Let scikit-learn fit this head."""
+        self.head.fit(self.X, self.y)
+
+
+def groups_of(tasks, shape):
+    """Yield ``shape, tasks`` for all tasks that have the same ``shape(task)``."""
+    groups = {}
+    for task in tasks:
+        groups.setdefault(shape(task), []).append(task)
+    yield from groups.items()
+
+
+def slices(n_tasks, task_bytes, most_bytes=_STACK_BYTES):
+    """Cut a group into slices whose stacks stay small."""
+    step = max(1, most_bytes // task_bytes)
+    return [slice(start, start + step) for start in range(0, n_tasks, step)]
+
+
+def stack_rows(group, centre):
+    """Return the rows of tasks of one padded shape, and the means that were taken from them.
+
+    Parameters
+    ----------
+    group : list of Task
+        All with the same ``n_padded`` and number of features.
+    centre : bool
+        Whether to take the mean of every feature away; else the means are zero.
+
+    Returns
+    -------
+    X : ndarray of shape (n_tasks, n_padded, n_features)
+        Padded with zeros.
+    mean : ndarray of shape (n_tasks, n_features)
+    """
+    n_features = group[0].X.shape[1]
+    X = np.zeros((len(group), group[0].n_padded, n_features))
+    mean = np.zeros((len(group), n_features))
+    for task, own, own_mean in zip(group, X, mean, strict=True):
+        n = len(task.X)
+        if centre:
+            np.add.reduce(task.X, axis=0, out=own_mean)
+            own_mean /= n
+            np.subtract(task.X, own_mean, out=own[:n])
+        else:
+            own[:n] = task.X
+    return X, mean

@@ -1,0 +1,492 @@
+"""Linear heads trained side by side, and asked by shared products, are those of a loop."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.neighbors import NearestCentroid
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+
+from certified_ensembles import DeepPartitionAggregation
+from certified_ensembles._linear import (
+    heads_trainer,
+    linear_ballots,
+    linear_scores,
+    linear_votes,
+)
+
+EXACT = {"tol": 1e-10, "max_iter": 20_000}
+HEADS = [
+    RidgeClassifier(),
+    RidgeClassifier(alpha=0.01, fit_intercept=False),
+    LogisticRegression(**EXACT),
+    LogisticRegression(C=0.05, fit_intercept=False, **EXACT),
+    LogisticRegression(C=30.0, **EXACT),
+    NearestCentroid(),
+    LinearDiscriminantAnalysis(),
+]
+KINDS = [RidgeClassifier(), LogisticRegression(), NearestCentroid(), LinearDiscriminantAnalysis()]
+
+
+def train(estimator, rows, labels):
+    """Return clones of an estimator, trained together."""
+    heads = [clone(estimator) for _ in rows]
+    return heads_trainer(estimator)(heads, rows, labels)
+
+
+def problem(rng, n_rows=None, n_features=None, n_classes=None):
+    """Return rows and labels of one member: copies, constant features and odd labels too."""
+    k = n_classes or rng.integers(2, 11)
+    n = n_rows or rng.integers(2, 61)
+    d = n_features or rng.integers(1, 201)
+    y = rng.integers(0, k, n)
+    y[:2] = 0, 1
+    X = rng.normal(size=(10, d))[y] + rng.uniform(0.5, 2) * rng.normal(size=(n, d))
+    X = X * rng.choice([0.1, 1.0, 5.0]) + rng.choice([0.0, 3.0])
+    if rng.random() < 0.3:
+        X = np.round(X)
+    X[:, 0] += rng.normal(size=n)  # scikit-learn's centroids need some variance
+    if rng.random() < 0.3:
+        copies = rng.integers(0, n, n // 3)
+        X[rng.integers(0, n, len(copies))] = X[copies]
+    if rng.random() < 0.3 and d > 1:
+        X[:, rng.integers(1, d)] = 1.0
+    names = rng.choice([None, "letters", "negative"])
+    if names == "letters":
+        return X, np.array(list("klmnopqrst"))[y]
+    return (X, 3 * y - 7) if names == "negative" else (X, y)
+
+
+def outputs(head, X):
+    """Return one score a class."""
+    if isinstance(head, NearestCentroid):
+        return -((X[:, None] - head.centroids_) ** 2).sum(axis=2)
+    scores = head.decision_function(X)
+    return np.column_stack([0 * scores, scores]) if scores.ndim == 1 else scores
+
+
+def bits(head):
+    """Return all that was learned, to the last bit."""
+    return {k: (v.shape, v.dtype, v.tobytes()) if isinstance(v, np.ndarray) else repr(v)
+            for k, v in vars(head).items()}  # fmt: skip
+
+
+# ---------------------------------------------------------------- as scikit-learn
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize("estimator", HEADS, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_heads_are_those_of_a_loop_of_clones(estimator, seed):
+    rng = np.random.default_rng(seed)
+    problems = [problem(rng) for _ in range(12)]
+    if isinstance(estimator, LinearDiscriminantAnalysis):  # which scikit-learn refuses
+        problems = [(X, y) for X, y in problems if len(y) > 2 * len(np.unique(y))]
+    n_clear = 0
+    heads = train(estimator, *zip(*problems, strict=True))
+    for head, (X, y) in zip(heads, problems, strict=True):
+        reference, near = clone(estimator).fit(X, y), 1e-7
+        assert set(vars(head)) == set(vars(reference))
+        for name, value in vars(reference).items():
+            own = getattr(head, name)
+            assert type(own) is type(value), name
+            if isinstance(value, np.ndarray):
+                assert (own.shape, own.dtype) == (value.shape, value.dtype), name
+        if isinstance(estimator, LogisticRegression):
+            # L-BFGS stops where the objective falls no more, some digits before the weights
+            # stand; its sibling is exact, and slow.
+            exact = clone(estimator).set_params(solver="newton-cholesky", tol=1e-12)
+            small = reference.coef_.size <= 400
+            reference, near = (exact.fit(X, y), 1e-5) if small else (reference, 1e-2)
+        for name in ("coef_", "centroids_", "means_", "within_class_std_dev_", "priors_"):
+            if hasattr(reference, name):
+                value = getattr(reference, name)
+                scale = np.abs(value).max(initial=1e-3)
+                np.testing.assert_allclose(getattr(head, name), value, near, near * scale)
+        np.testing.assert_array_equal(head.classes_, reference.classes_)
+        tests = rng.normal(size=(40, X.shape[1])) * X.std() + X.mean()
+        scores = outputs(reference, tests)
+        size = np.abs(scores).max()
+        np.testing.assert_allclose(outputs(head, tests), scores, near, near * size)
+        best = np.sort(scores, axis=1)
+        clear = best[:, -1] - best[:, -2] > 3 * near * size
+        n_clear += clear.sum()
+        np.testing.assert_array_equal(head.predict(tests)[clear], reference.predict(tests)[clear])
+    assert n_clear > 30 * len(problems)
+
+
+@pytest.mark.parametrize("estimator", KINDS, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint8, bool])
+def test_heads_see_values_and_not_types(estimator, dtype):
+    rng = np.random.default_rng(5)
+    X, y = (rng.integers(0, 2, (50, 12)), rng.integers(0, 3, 50))
+    narrow, wide = train(estimator, [X.astype(dtype), X.astype(np.float64)], [y, y])
+    assert bits(narrow) == bits(wide)
+
+
+@pytest.mark.parametrize("estimator", KINDS, ids=str)
+def test_trained_heads_are_ordinary_estimators(estimator):
+    X, y = problem(np.random.default_rng(1), 40, 15, 4)
+    head = train(estimator, [X], [y])[0]
+    copy = pickle.loads(pickle.dumps(head))
+    assert bits(copy) == bits(head)
+    np.testing.assert_array_equal(copy.predict(X), head.predict(X))
+    assert head.n_features_in_ == 15
+    assert not hasattr(clone(head), "classes_")
+    with pytest.raises(ValueError, match="15 features"):
+        head.predict(X[:, :3])
+    if hasattr(head, "predict_proba"):
+        np.testing.assert_allclose(head.predict_proba(X).sum(axis=1), 1.0)
+    if hasattr(head, "transform"):
+        reference = clone(estimator).fit(X, y)
+        np.testing.assert_allclose(
+            np.abs(head.transform(X)), np.abs(reference.transform(X)), atol=1e-8
+        )
+        np.testing.assert_allclose(
+            head.explained_variance_ratio_, reference.explained_variance_ratio_, atol=1e-10
+        )
+
+
+UNUSUAL = [
+    RidgeClassifier(solver="lsqr"),
+    RidgeClassifier(class_weight="balanced"),
+    RidgeClassifier(positive=True, solver="lbfgs"),
+    RidgeClassifier(alpha=np.ones(3)),
+    RidgeClassifier(alpha=0.0),
+    LogisticRegression(class_weight="balanced"),
+    LogisticRegression(solver="liblinear"),
+    LogisticRegression(l1_ratio=0.5, solver="saga"),
+    LogisticRegression(warm_start=True),
+    LogisticRegression(C=np.inf),
+    LogisticRegression(C=-1.0),
+    LogisticRegression(tol="small"),
+    LogisticRegression(verbose=1),
+    NearestCentroid(metric="manhattan"),
+    NearestCentroid(shrink_threshold=0.1),
+    NearestCentroid(priors="empirical"),
+    LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+    LinearDiscriminantAnalysis(store_covariance=True),
+    LinearDiscriminantAnalysis(priors=[0.5, 0.5]),
+    LinearDiscriminantAnalysis(n_components=1),
+    LinearSVC(),
+    SGDClassifier(),
+    DecisionTreeClassifier(),
+    type("Own", (RidgeClassifier,), {})(),
+    type("Own", (LogisticRegression,), {})(),
+]
+
+
+@pytest.mark.parametrize("estimator", UNUSUAL, ids=str)
+def test_what_is_unusual_is_left_to_clones(estimator):
+    assert heads_trainer(estimator) is None
+
+
+@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_:UserWarning")
+@pytest.mark.parametrize("estimator", KINDS, ids=str)
+def test_rows_that_only_scikit_learn_takes_are_fitted_by_it(estimator):
+    X, y = problem(np.random.default_rng(2), 40, 15, 3)
+    frame = pd.DataFrame(X, columns=[f"f{i}" for i in range(15)])
+    rows = [X, frame]
+    if not isinstance(estimator, LinearDiscriminantAnalysis):  # which takes no sparse rows
+        rows.append(sp.csr_array(X))
+    heads = train(estimator, rows, [y] * len(rows))
+    assert list(heads[1].feature_names_in_) == list(frame.columns)
+    for head, own in zip(heads[1:], rows[1:], strict=True):
+        own = own if isinstance(own, pd.DataFrame) or not hasattr(head, "centroids_") else X
+        np.testing.assert_array_equal(head.predict(own), heads[0].predict(X))
+
+
+# ---------------------------------------------------------------- one member, whoever is beside it
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", KINDS, ids=str)
+@pytest.mark.parametrize("shape", [(21, 60), (45, 9), (50, 300), (33, 1), (24, 24)])
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_a_head_does_not_depend_on_who_is_trained_beside_it(estimator, shape, n_classes):
+    rng = np.random.default_rng(shape[0])
+    own = problem(rng, *shape, n_classes)
+    alone = bits(train(estimator, [own[0]], [own[1]])[0])
+    near = [problem(rng, n, shape[1]) for n in range(shape[0] - 6, shape[0] + 7)]
+    far = [problem(rng, 3 * shape[0], shape[1]), problem(rng, shape[0], 2 * shape[1])]
+    hostile = own[0].copy()
+    hostile[0], hostile[1] = 1e300, -1e300
+    hostile = [(hostile, own[1]), (np.where(rng.random(shape) < 0.5, 1e20, own[0]), own[1])]
+    for others in (near, near[::-1] + far, [*hostile, *near[3:6]], near * 6):
+        others = [(X, y) for X, y in others if len(y) > 2 * len(np.unique(y))]
+        for place in (0, len(others) // 2, len(others)):
+            both = [*others[:place], own, *others[place:]]
+            heads = train(estimator, *zip(*both, strict=True))
+            assert bits(heads[place]) == alone
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", KINDS, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inserted_rows_with_new_labels_change_no_other_member(estimator, dtype):
+    X, y = load_digits(return_X_y=True)
+    X, tests = X[:900].astype(dtype), X[900:1000].astype(dtype)
+    names = np.array(list("bdfhjlnprt"))[y[:900]]
+    clf = DeepPartitionAggregation(estimator, 12).fit(X, names)
+    rng = np.random.default_rng(0)
+    for n_new in (1, 3):
+        rows = rng.integers(0, 17, (n_new, 64)).astype(dtype)
+        rows[0] = 1e18
+        labels = np.array(list("ace"))[:n_new]
+        after = clone(clf).fit(np.concatenate([X, rows]), np.append(names, labels))
+        touched = set(after.partition_[-n_new:])
+        one, two = clf.classes_[clf.ballots(tests)], after.classes_[after.ballots(tests)]
+        for i, members in enumerate(zip(clf.estimators_, after.estimators_, strict=True)):
+            if i not in touched:
+                assert bits(members[0]) == bits(members[1])
+                np.testing.assert_array_equal(one[:, i], two[:, i])
+
+
+def test_width_of_a_chunk_changes_no_head():
+    rng = np.random.default_rng(3)
+    rows, labels = zip(*(problem(rng, n, 30, 5) for n in rng.integers(20, 40, 40)), strict=True)
+    for estimator in KINDS:
+        whole = [bits(head) for head in train(estimator, rows, labels)]
+        for width in (1, 7, 39):
+            parts = [slice(s, s + width) for s in range(0, 40, width)]
+            heads = [h for part in parts for h in train(estimator, rows[part], labels[part])]
+            assert [bits(head) for head in heads] == whole
+
+
+# ---------------------------------------------------------------- logistic regression
+
+
+def gradient(head, X, y):
+    """Return the gradient of scikit-learn's objective, by weights and by intercepts."""
+    scores = outputs(head, X)
+    probability = np.exp(scores - scores.max(axis=1, keepdims=True))
+    probability /= probability.sum(axis=1, keepdims=True)
+    error = probability - (y[:, None] == head.classes_)
+    error = error[:, 1:] if len(head.classes_) == 2 else error
+    weights = error.T @ X + head.coef_ / head.C
+    return np.hstack([weights, error.sum(axis=0)[:, None] * head.fit_intercept]) / len(X)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-9])
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_logistic_heads_meet_scikit_learns_own_criterion(tol, C, fit_intercept):
+    rng = np.random.default_rng(7)
+    estimator = LogisticRegression(C=C, tol=tol, fit_intercept=fit_intercept)
+    problems = [problem(rng) for _ in range(20)]
+    for head, (X, y) in zip(train(estimator, *zip(*problems, strict=True)), problems, strict=True):
+        assert head.n_iter_[0] < 40
+        size = max(1.0, np.abs(X).max())
+        assert np.abs(gradient(head, X, y)).max() <= tol + 1e-14 * size**2 * C
+
+
+def test_separable_rows_converge_without_a_warning():
+    X = np.repeat([[-1.0, 0.0], [1.0, 0.0], [0.0, 2.0]], 8, axis=0)
+    for y in (np.repeat([0, 1, 2], 8), np.repeat([0, 1, 1], 8)):
+        head = train(LogisticRegression(C=1e8), [X], [y])[0]
+        assert head.score(X, y) == 1
+        assert np.isfinite(head.coef_).all()
+
+
+def test_raw_pixels_converge_where_scikit_learn_gives_up():
+    X, y = load_digits(return_X_y=True)
+    rows, labels = [X[:60], X[60:130]], [y[:60], y[60:130]]
+    with pytest.warns(ConvergenceWarning):
+        clone(LogisticRegression(tol=1e-8)).fit(rows[0], labels[0])
+    for head, X_own, y_own in zip(
+        train(LogisticRegression(tol=1e-8), rows, labels), rows, labels, strict=True
+    ):
+        assert np.abs(gradient(head, X_own, y_own)).max() <= 1e-8
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_rows", [30, 80])
+def test_small_features_beside_huge_ones_are_not_lost(n_rows):
+    rng = np.random.default_rng(9)
+    X, y = rng.normal(size=(n_rows, 50)), rng.integers(0, 3, n_rows)
+    X[:, :3] *= 1e9
+    estimator = LogisticRegression(tol=1e-3, max_iter=500)
+    head, reference = train(estimator, [X], [y])[0], clone(estimator).fit(X, y)
+    good = np.abs(gradient(head, X, y)).max() <= 1e-3
+    assert good or np.array_equal(head.coef_, reference.coef_)
+
+
+def test_too_few_iterations_end_as_in_scikit_learn():
+    X, y = problem(np.random.default_rng(4), 40, 60, 5)
+    estimator = LogisticRegression(max_iter=2)
+    with pytest.warns(ConvergenceWarning):
+        reference = clone(estimator).fit(X, y)
+    with pytest.warns(ConvergenceWarning):
+        head = train(estimator, [X], [y])[0]
+    np.testing.assert_array_equal(head.coef_, reference.coef_)
+    np.testing.assert_array_equal(head.n_iter_, reference.n_iter_)
+
+
+@pytest.mark.parametrize("n_rows", [30, 80])
+@pytest.mark.parametrize("share", [1e-5, 1e-7])
+def test_discriminants_of_almost_collinear_features_are_resolved(n_rows, share):
+    rng = np.random.default_rng(2)
+    X, y = rng.normal(size=(n_rows, 50)), rng.integers(0, 3, n_rows)
+    X[:, 1] = X[:, 0] + share * X[:, 1]
+    X[::2] = X[0] + share * (X[::2] - X[0])
+    estimator = LinearDiscriminantAnalysis(tol=1e-10)
+    head, reference = train(estimator, [X], [y])[0], clone(estimator).fit(X, y)
+    np.testing.assert_allclose(head.decision_function(X), reference.decision_function(X), 1e-4)
+
+
+# ---------------------------------------------------------------- hostile rows
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", KINDS, ids=str)
+@pytest.mark.parametrize("value", [1e30, 1e100, 1e160, 1.7e308])
+@pytest.mark.parametrize("n_hostile", [1, 2])
+@pytest.mark.parametrize("shape", [(40, 90), (60, 7)])
+def test_hostile_rows_do_not_stop_the_training(estimator, value, n_hostile, shape):
+    rng = np.random.default_rng(0)
+    X, y = problem(rng, *shape, 3)
+    own = bits(train(estimator, [X], [y])[0])
+    bad = X.copy()
+    bad[:n_hostile] = value
+    heads = train(estimator, [bad, X, bad], [y, y, y % 2 if y.dtype.kind == "i" else y])
+    assert bits(heads[1]) == own
+    for head in heads[::2]:
+        with np.errstate(all="ignore"):
+            assert hasattr(head, "classes_")
+            if hasattr(head, "coef_"):
+                assert np.isfinite(head.coef_).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_whose_sums_overflow_do_not_hang_the_training(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(int(rng.integers(10, 70)), int(rng.integers(1, 12))))
+    hostile = np.zeros((2, X.shape[1]))
+    hostile[0], hostile[1, rng.integers(X.shape[1])] = 1.7e308, 1.7e308
+    y = np.append(np.arange(len(X)) % 3, [0, 1])
+    [head] = train(RidgeClassifier(), [np.vstack([X, hostile])], [y])
+    assert np.isfinite(head.coef_).all()
+
+
+@pytest.mark.parametrize("estimator", KINDS, ids=str)
+def test_rows_that_are_all_the_same_can_be_learned(estimator):
+    X, y = np.ones((12, 5)), np.array([3, 4, 4] * 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        head = train(estimator, [X], [y])[0]
+    if not isinstance(estimator, NearestCentroid):
+        assert set(head.predict(X)) == {4}
+
+
+# ---------------------------------------------------------------- ballots and votes
+
+
+def random_voters(rng, n_voters, n_features, n_classes):
+    """Return voters of all kinds whose scores are often equal but for rounding."""
+    voters = []
+    for _ in range(n_voters):
+        kind, k = rng.choice(["none", "one", "many"], p=[0.1, 0.1, 0.8]), 0
+        classes = np.sort(rng.choice(n_classes, rng.integers(2, n_classes + 1), replace=False))
+        if kind == "none":
+            voters.append(None)
+        elif kind == "one":
+            voters.append(DummyClassifier().fit([[0]], classes[:1]))
+        else:
+            k = 1 if len(classes) == 2 else len(classes)
+            head = RidgeClassifier()
+            base = rng.normal(size=n_features)
+            # Permuted within pairs of features that every test row has twice.
+            head.coef_ = np.stack([
+                base.reshape(-1, 2)[:, ::rng.choice([1, -1])].ravel() for _ in range(k)
+            ])  # fmt: skip
+            head.intercept_, head.classes_ = np.zeros(k), classes
+            head.intercept_[k // 3 :: 100] = rng.choice([0.0, 1.0])
+            voters.append(head)
+    return voters
+
+
+def twins(rng, n, n_features, dtype):
+    return np.repeat(rng.normal(size=(n, n_features // 2)), 2, axis=1).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_voters", [1, 7, 50, 130, 300])
+def test_votes_are_the_ballots_counted(dtype, n_voters):
+    rng = np.random.default_rng(n_voters)
+    voters = random_voters(rng, n_voters, 20, 6)
+    blocks = [twins(rng, 32, 20, dtype) for _ in range(3)]
+    for carry in (np.asarray, sp.csr_array):
+        own = [carry(block) for block in blocks]
+        ballots = linear_ballots(voters, np.arange(6), own, np.int16, None)
+        scores = linear_scores(voters, np.arange(6), own, None)
+        first = np.where(scores.max(axis=2) > -np.inf, scores.argmax(axis=2), -1)
+        np.testing.assert_array_equal(ballots, first)
+        votes = linear_votes(voters, np.arange(6), own, None)
+        counted = np.stack([(ballots == c).sum(axis=1) for c in range(6)], axis=1)
+        np.testing.assert_array_equal(votes, counted)
+        for n_jobs in (2, 3):
+            np.testing.assert_array_equal(votes, linear_votes(voters, np.arange(6), own, n_jobs))
+    assert (ballots == -1).any() == any(voter is None for voter in voters)
+
+
+def test_many_classes_are_counted_in_full():
+    rng = np.random.default_rng(0)
+    classes = np.arange(700)
+    voters = random_voters(rng, 20, 8, 700)
+    blocks = [twins(rng, 16, 8, np.float64)]
+    ballots = linear_ballots(voters, classes, blocks, np.int16, None)
+    assert ballots.max() > 255
+    votes = linear_votes(voters, classes, blocks, None)
+    np.testing.assert_array_equal(votes, np.stack([(ballots == c).sum(1) for c in classes], 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_at_exact_ties_do_not_depend_on_the_other_voters(dtype):
+    rng = np.random.default_rng(11)
+    voters = random_voters(rng, 100, 40, 6)
+    blocks = [twins(rng, 64, 40, dtype)]
+    classes = 2 * np.arange(6)
+    for voter in voters:
+        if voter is not None:
+            voter.classes_ = 2 * voter.classes_
+    before = linear_scores(voters, classes, blocks, None)
+    known = np.isfinite(before)
+    ranked = np.sort(np.where(known, before, -1e9), axis=2)
+    assert (
+        np.diff(ranked, axis=2) < 1e-5
+    ).any()  # ties but for rounding, which company might change
+    for hostile in (0, 57, 99):
+        others = list(voters)
+        bad = RidgeClassifier()
+        bad.classes_ = np.arange(11)
+        bad.coef_ = rng.choice([np.inf, -np.inf, np.nan, 1e300], (11, 40))
+        bad.intercept_ = np.full(11, np.inf)
+        others[hostile] = bad
+        others[(hostile + 1) % 100] = None
+        kept = np.setdiff1d(np.arange(100), [hostile, (hostile + 1) % 100])
+        after = linear_scores(others, np.arange(11), blocks, None)[:, :, ::2]
+        assert after[:, kept].tobytes() == before[:, kept].tobytes()
+
+
+def test_a_score_that_is_not_a_number_never_wins():
+    head = RidgeClassifier()
+    head.classes_, head.intercept_ = np.arange(3), np.array([0.0, np.nan, -5.0])
+    head.coef_ = np.zeros((3, 2))
+    blocks = [np.ones((4, 2))]
+    assert set(linear_ballots([head], np.arange(3), blocks, np.int16, None).ravel()) == {0}
+    for intercept in ([np.nan, 0.0, 5.0], [0.0, np.nan, 5.0]):
+        head.intercept_ = np.array(intercept)
+        assert set(linear_ballots([head], np.arange(3), blocks, np.int16, None).ravel()) == {2}
+    head.intercept_ = np.full(3, np.nan)
+    assert set(linear_ballots([head], np.arange(3), blocks, np.int16, None).ravel()) == {-1}
+    assert linear_votes([head], np.arange(3), blocks, None).sum() == 0
