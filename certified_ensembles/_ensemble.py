@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import RidgeClassifier
-from sklearn.utils import check_array, get_tags
+from sklearn.utils import assert_all_finite, check_array, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -26,16 +26,27 @@ from sklearn.utils.validation import (
 )
 
 from ._certificate import Certificate, CertificateWarning
-from ._containers import exact_array, is_frame, is_text, n_rows
+from ._containers import (
+    exact_array,
+    forget_pages,
+    is_dask,
+    is_frame,
+    is_stored,
+    is_text,
+    n_rows,
+    scratch_for,
+    stored_blocks,
+)
 from ._deterministic import is_net, parts_of
 from ._members import (
     count_votes,
     first_choices,
-    fit_members,
     iter_ballots,
     iter_scores,
+    iter_votes,
     stateless_steps,
 )
+from ._training import fit_members
 from .certificates import (
     collective_survivors,
     finite_aggregation_radius,
@@ -57,6 +68,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         "estimator": [HasMethods(["fit", "predict"]), None],
         "n_partitions": [Interval(Integral, 1, None, closed="left")],
         "aggregation": [StrOptions({"plurality", "run_off"})],
+        "n_seeds": [Interval(Integral, 1, None, closed="left")],
         "classes": ["array-like", None],
         "random_state": [Interval(Integral, 0, _MAX_SEED, closed="both"), None],
         "distinct_seeds": ["boolean"],
@@ -77,7 +89,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _validate_rows(self, X, reset):
         """Check the container; what a row may hold is for the members to decide."""
-        if is_text(X):
+        if not is_stored(X) and is_text(X):
             if reset:
                 for name in ("n_features_in_", "feature_names_in_"):
                     self.__dict__.pop(name, None)
@@ -85,6 +97,8 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         base = get_tags(self._base_estimator()).input_tags
         rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
         rules["ensure_all_finite"] = not base.allow_nan
+        if is_stored(X):
+            return _validate_stored(self, X, reset, rules, base)
         if is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if n_rows(X) == 0:
@@ -100,8 +114,8 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if holds_objects:
             rules["ensure_all_finite"] = False
         X = validate_data(self, X, reset=reset, **rules)
-        if base.positive_only and not holds_objects and X.size and X.min() < 0:
-            raise ValueError("Negative values in data passed to X: the estimator refuses them.")
+        if not holds_objects:
+            _check_positive(X, base)
         return X
 
     def _validate_labels(self, X, y):
@@ -135,19 +149,19 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return y, classes
 
     def _validate_seeds(self, n_members):
+        """Return the seeds of all members, `n_seeds` of them for each partition."""
         if self.random_state is None:
             raise ValueError(
                 "random_state=None is refused: a member that is trained with another seed each "
                 "time has no certificate. Pass an integer, such as random_state=0."
             )
-        if not self.distinct_seeds:
-            return np.full(n_members, self.random_state)
-        if self.random_state + n_members - 1 > _MAX_SEED:
+        n_distinct = self.n_seeds * (n_members if self.distinct_seeds else 1)
+        if self.random_state + n_distinct - 1 > _MAX_SEED:
             raise ValueError(
-                f"random_state={self.random_state} leaves no room for {n_members} distinct "
+                f"random_state={self.random_state} leaves no room for {n_distinct} distinct "
                 f"seeds up to {_MAX_SEED}; pass a smaller one."
             )
-        return self.random_state + np.arange(n_members)
+        return np.resize(self.random_state + np.arange(n_distinct), n_members * self.n_seeds)
 
     def _validate_estimator(self):
         estimator = self._member_estimator()
@@ -166,6 +180,17 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
         return estimator
 
+    _score_methods = ("decision_function", "predict_proba")
+
+    def _validate_scores(self, estimator):
+        """Refuse members whose scores cannot be summed, before any of them is trained."""
+        if self.n_seeds > 1 and not any(hasattr(estimator, m) for m in self._score_methods):
+            raise ValueError(
+                f"n_seeds={self.n_seeds} sums the scores of the members of a partition, but "
+                f"estimator={estimator!r} has no {' or '.join(self._score_methods)}. Use "
+                "n_seeds=1, or an estimator that scores classes."
+            )
+
     # ------------------------------------------------------------ training
 
     def _rows_of_member(self):
@@ -173,6 +198,11 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         order = np.argsort(self.partition_, kind="stable")
         sizes = np.bincount(self.partition_, minlength=self.n_partitions)
         return np.split(order, np.cumsum(sizes)[:-1])
+
+    def _once_a_seed(self, rows_of_member):
+        """Return the rows of every member to train: those of a partition once for each seed."""
+        self._n_seeds = self.n_seeds
+        return [rows for rows in rows_of_member for _ in range(self.n_seeds)]
 
     def _member_params(self, params):
         """Return what goes to the members' fit, by routing where that is enabled."""
@@ -183,10 +213,11 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _fit_members(self, X, y, rows_of_member, params):
         """Train the members; set everything that prediction needs."""
         estimator = self._validate_estimator()
+        self._validate_scores(estimator)
         seeds = self._validate_seeds(len(rows_of_member))
         self.estimators_ = fit_members(
-            estimator, X, y, rows_of_member, [int(seed) for seed in seeds], params,
-            n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
+            estimator, X, y, self._once_a_seed(rows_of_member), [int(seed) for seed in seeds],
+            params, n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
         )  # fmt: skip
         self._single = is_net(estimator)
         self._shared_steps = stateless_steps(estimator)
@@ -210,11 +241,17 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return self.estimators_, self.classes_
 
     def _iter_answers(self, X):
-        """Yield the members' scores where a run-off needs them, else their ballots."""
-        ask = iter_scores if self.aggregation == "run_off" else iter_ballots
+        """Yield the partitions' scores where they are needed, else their ballots."""
+        boosted = self._n_seeds > 1
+        ask = iter_scores if boosted or self.aggregation == "run_off" else iter_ballots
+        for answers in self._ask(ask, X):
+            yield sum_over_seeds(answers, self._n_seeds) if boosted else answers
+
+    def _ask(self, ask, X):
         voters, labels = self._voters()
+        seen = np.repeat(self._seen, self._n_seeds, axis=0)
         for _, answers in ask(
-            voters, self._seen, labels, self._features_of(X),
+            voters, seen, labels, self._features_of(X),
             steps=self._shared_steps, single=self._single,
             n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0),
         ):  # fmt: skip
@@ -225,6 +262,9 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             yield answers if answers.ndim == 2 else first_choices(answers)
 
     def _iter_votes(self, X):
+        if self._n_seeds == 1 and self.aggregation == "plurality":
+            yield from self._ask(iter_votes, X)
+            return
         for ballots in self._iter_ballots(X):
             yield count_votes(ballots, len(self.classes_))
 
@@ -283,9 +323,12 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Return class indices, and radii that count changed partitions."""
         n_classes, open_set = len(self.classes_), self._open_set
         spread = getattr(self, "spread_", None)
+        run_off = self.aggregation == "run_off"
         parts = []
-        for answers in self._iter_answers(X):
-            if self.aggregation == "run_off":
+        plain = not run_off and spread is None
+        ask = self._iter_answers if run_off else self._iter_votes if plain else self._iter_ballots
+        for answers in ask(X):
+            if run_off:
                 part = (
                     run_off_radius(answers, open_set=open_set)
                     if spread is None
@@ -294,7 +337,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             elif spread is not None:
                 part = finite_aggregation_radius(answers, spread, n_classes, open_set=open_set)
             else:
-                part = plurality_radius(count_votes(answers, n_classes), open_set=open_set)
+                part = plurality_radius(answers, open_set=open_set)
             parts.append(part)
         winners, radii = zip(*parts, strict=True)
         return np.concatenate(winners), np.concatenate(radii)
@@ -410,6 +453,50 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         base = get_tags(self._base_estimator())
         tags.input_tags = base.input_tags
         return tags
+
+
+def _validate_stored(owner, X, reset, rules, base):
+    """Check rows in a file block by block; compute those of a Dask array into one."""
+    stored = scratch_for(X) if is_dask(X) else X
+    validate_data(owner, stored, reset=reset, **(rules | {"ensure_all_finite": False}))
+    for rows, block in stored_blocks(X):
+        if rules["ensure_all_finite"]:
+            assert_all_finite(block, input_name="X")
+        _check_positive(block, base)
+        if stored is not X:
+            stored[rows] = block
+            forget_pages(stored)
+    return stored
+
+
+def _check_positive(X, input_tags):
+    if input_tags.positive_only and X.size and X.min() < 0:
+        raise ValueError("Negative values in data passed to X: the estimator refuses them.")
+
+
+def sum_over_seeds(scores, n_seeds):
+    """Return the scores of partitions: the sums over the members of each of them.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_partitions * n_seeds, n_classes), float
+        Scores of members, those of one partition side by side; -inf for a class that a member
+        has not seen.
+    n_seeds : int
+
+    Returns
+    -------
+    sums : ndarray of shape (n_samples, n_partitions, n_classes), float64
+        In double precision, in the order of the seeds: a sum depends on its own terms alone.
+        -inf for a class that any of the members has not seen, or that has no sum.
+    """
+    scores = scores.reshape(len(scores), -1, n_seeds, scores.shape[2])
+    sums = scores[:, :, 0].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for j in range(1, n_seeds):  # a reduction of numpy's may take another order
+            sums += scores[:, :, j]
+    sums[np.isnan(sums)] = -np.inf
+    return sums
 
 
 def raise_without_routing(params, owner):

@@ -47,6 +47,12 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         partitions, as many members are trained, and each of them on d partitions at
         distances drawn once from `random_state`. Members are as large as without it, there
         are d times as many, and one row changes d of them.
+    n_seeds : int, default=1
+        d > 1 trains d members on the rows of each partition, with different seeds, and sums
+        their scores (`decision_function`, else `predict_proba`, which one of them it needs)
+        before the partition casts its one ballot [2]_. It steadies members that depend on
+        their seed (networks, trees, random features); an estimator that draws nothing gives d
+        equal members. It costs d times the training and the radius keeps its form.
     classes : array-like of shape (n_classes,), default=None
         The closed set of labels; a row with another label is refused by :meth:`fit`. None
         means the labels seen, an open set: an attacker may then bring a new label, and the
@@ -55,7 +61,8 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         Member i is trained with ``random_state + i`` in every nested `random_state`. None
         is refused: an unseeded member has no certificate.
     distinct_seeds : bool, default=True
-        If False, all members use `random_state` itself.
+        If False, all partitions use the same seeds: `random_state` itself, or for
+        ``n_seeds=d`` the seeds ``random_state, ..., random_state + d - 1``.
     n_jobs : int, default=None
         Members trained, and asked, in parallel, by the active joblib backend. It never
         changes a result.
@@ -69,9 +76,11 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Sorted labels.
-    estimators_ : list of length n_partitions * spread_degree
-        Fitted members, in partition order; None where a partition is empty. A member that
-        saw a single class is a :class:`~sklearn.dummy.DummyClassifier` that votes for it.
+    estimators_ : list of length n_partitions * spread_degree * n_seeds
+        Fitted members, in partition order, the `n_seeds` members of a partition (for
+        `spread_degree` > 1: of a union of them) side by side; None where a partition is
+        empty. A member that saw a single class is a
+        :class:`~sklearn.dummy.DummyClassifier` that votes for it.
     partition_ : ndarray of shape (n_train,), int64
         The (fine) partition of every training row, in the order given to :meth:`fit`.
     spread_ : ndarray of shape (n_partitions * spread_degree, spread_degree) or None
@@ -145,6 +154,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         hasher="content",
         aggregation="plurality",
         spread_degree=1,
+        n_seeds=1,
         classes=None,
         random_state=0,
         distinct_seeds=True,
@@ -157,6 +167,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         self.hasher = hasher
         self.aggregation = aggregation
         self.spread_degree = spread_degree
+        self.n_seeds = n_seeds
         self.classes = classes
         self.random_state = random_state
         self.distinct_seeds = distinct_seeds

@@ -65,6 +65,11 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     aggregation : {"plurality", "run_off"}, default="plurality"
         How ballots become a prediction: the class with most votes, ties to the smaller label; or
         a second round between the two best, for which members rank classes by their scores.
+    n_seeds : int, default=1
+        d > 1 trains d members on the labels of each partition, with different seeds, and sums
+        their scores (`decision_function`, else `predict_proba`; with ``unlabeled="mask"``
+        `predict_proba`) before the partition casts its one ballot. Not for "n_samples" or
+        ``certificate="members"``, where members draw nothing.
     certificate : {"ballots", "members"}, default="ballots"
         "ballots": one flip may turn any member. "members": it is computed how many flips each
         member really takes, for label-free linear smoothers (`RidgeClassifier`, classifiers by
@@ -77,7 +82,8 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         Member i is trained with ``random_state + i`` in every nested `random_state`, the
         representation with `random_state`. None is refused: an unseeded fit has no certificate.
     distinct_seeds : bool, default=True
-        If False, all members use `random_state` itself.
+        If False, all partitions use the same seeds: `random_state` itself, or for
+        ``n_seeds=d`` the seeds ``random_state, ..., random_state + d - 1``.
     n_jobs : int, default=None
         Members trained, and asked, in parallel, by the active joblib backend. It never
         changes a result.
@@ -91,10 +97,10 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Sorted labels.
-    estimators_ : sequence of length n_partitions
-        Fitted members, in partition order; None where a partition is empty. They take the
-        output of the representation. A partition with a single label has a
-        :class:`~sklearn.dummy.DummyClassifier` that votes for it.
+    estimators_ : sequence of length n_partitions * n_seeds
+        Fitted members, in partition order, those of a partition side by side; None where a
+        partition is empty. They take the output of the representation. A partition with a
+        single label has a :class:`~sklearn.dummy.DummyClassifier` that votes for it.
     partition_ : ndarray of shape (n_train,), int64
         The partition of every training row, in the order given to :meth:`fit`.
     representation_ : transformer or None
@@ -162,6 +168,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         unlabeled="ignore",
         partitioner="sorted",
         aggregation="plurality",
+        n_seeds=1,
         certificate="ballots",
         classes=None,
         random_state=0,
@@ -176,6 +183,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self.unlabeled = unlabeled
         self.partitioner = partitioner
         self.aggregation = aggregation
+        self.n_seeds = n_seeds
         self.certificate = certificate
         self.classes = classes
         self.random_state = random_state
@@ -238,14 +246,21 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         if self.n_partitions == "n_samples":
             self._refuse('n_partitions="n_samples"', "partitioner", "sorted")
             self._refuse('n_partitions="n_samples"', "aggregation", "plurality")
+            self._refuse('n_partitions="n_samples"', "n_seeds", 1)
             self._refuse_params('n_partitions="n_samples"', params)
             return "one_label"
         if self.certificate == "members":
             self._refuse('certificate="members"', "unlabeled", "ignore")
             self._refuse('certificate="members"', "aggregation", "plurality")
+            self._refuse('certificate="members"', "n_seeds", 1)
             self._refuse_params('certificate="members"', params)
             return "smoothers"
         return "masked" if self.unlabeled == "mask" else "plain"
+
+    @property
+    def _score_methods(self):
+        # A semi-supervised member is asked in codes, for shares only.
+        return ("predict_proba",) if self.unlabeled == "mask" else super()._score_methods
 
     def _refuse(self, setting, name, needed):
         value = getattr(self, name)
@@ -345,9 +360,11 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
 
     def _fit_masked(self, X, y, different, index, params):
         estimator = self._validate_estimator()
+        self._validate_scores(estimator)
         seeds = [int(seed) for seed in self._validate_seeds(self._members)]
+        rows = self._once_a_seed(self._rows_of_member())
         self.estimators_ = fit_masked(
-            estimator, different, index, y, self._rows_of_member(), seeds, params,
+            estimator, different, index, y, rows, seeds, params,
             classes=None if self._open_set else self.classes_,
             n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
         )  # fmt: skip

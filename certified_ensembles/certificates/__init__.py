@@ -7,6 +7,7 @@ from .flips import flips_from_margin
 from .knapsack import priced_plurality_radius, turning_prices
 from .linear import linear_smoother_radius, linear_smoother_winner
 from .monte_carlo import monte_carlo_radius
+from .neighbors import nearest_neighbor_radius
 from .plurality import plurality_radius, threat_cost
 from .runoff import run_off_radius
 from .smoothing import chernoff_log_error
@@ -22,6 +23,7 @@ __all__ = [
     "linear_smoother_radius",
     "linear_smoother_winner",
     "monte_carlo_radius",
+    "nearest_neighbor_radius",
     "plurality_radius",
     "priced_plurality_radius",
     "run_off_radius",

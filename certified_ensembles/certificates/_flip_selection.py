@@ -124,7 +124,7 @@ def _survivors(toward, y, floor):
     if y is not None:
         keep |= toward <= -floor[:, None]
     found = np.flatnonzero(keep)
-    count = np.count_nonzero(keep, axis=1)
+    count = np.diff(np.searchsorted(found, np.arange(n + 1) * n_train))
     filled = np.arange(count.max(initial=0)) < count[:, None]
     values = np.zeros(filled.shape)
     values[filled] = toward.ravel()[found]

@@ -1,0 +1,326 @@
+"""Answer only where enough poisoning is survived: a reject option with a guarantee."""
+
+import math
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from ._certificate import Certificate
+from ._pipeline import certify_through, effective_threat, find_ensemble
+from .dpa import DeepPartitionAggregation
+from .label_flip import LabelFlipSmoothingClassifier
+from .metrics import certified_accuracy_curve
+from .neighbors import CertifiedKNeighborsClassifier
+from .ssdpa import SemiSupervisedDPA
+
+__all__ = ["CertifiedAbstention", "CoverageAccuracyCurve", "coverage_accuracy_curve"]
+
+
+class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Classifier that answers only where the answer survives at least so much poisoning.
+
+    Parameters
+    ----------
+    estimator : estimator with ``fit`` and ``certify``
+        A certifying classifier of this package, or a pipeline that ends in one. It is cloned and
+        fitted; wrap a fitted one in :class:`~sklearn.frozen.FrozenEstimator` to keep it.
+    min_radius : int, default=1
+        Answer where the certified radius is at least this. 0 answers wherever the estimator
+        does.
+    threat : str, default=None
+        The threat whose radius decides, as in the estimator's ``certify``; None is its default.
+    abstain_label : int, float or str, default=None
+        What :meth:`predict` returns instead of an answer: a number or a string, as the labels
+        are, but none of them. None means -1, or "abstain" where labels are strings.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator.
+    classes_ : ndarray of shape (n_classes,)
+        Its labels.
+    abstain_label_ : int, float or str
+        What stands for an abstention; none of the labels.
+    n_features_in_ : int
+        Number of features seen in :meth:`fit`, if the estimator says so.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen in :meth:`fit`, if the estimator has them.
+
+    See Also
+    --------
+    coverage_accuracy_curve : What each `min_radius` costs, from one call of ``certify``.
+
+    Notes
+    -----
+    *Theorem.* Let R be the radius of the estimator at a row and r = `min_radius`, with R >= r.
+
+    - After at most R operations the row gets the same label or an abstention, never another
+      label. That needs nothing but the certificate of the estimator.
+    - After at most R - r operations it still gets the same label, if one operation lowers a
+      radius by one at most. That holds where the radius is a distance, the least number of
+      operations to another winner: among ballots (:class:`DeepPartitionAggregation` with
+      ``spread_degree=1``; :class:`SemiSupervisedDPA`, but for ``certificate="members"``), among
+      labels (:class:`LabelFlipSmoothingClassifier` with ``certificate="exact"``), among
+      training sets (:class:`CertifiedKNeighborsClassifier`). For other estimators nothing is known
+      of it, and :meth:`certify` promises 0 operations.
+    - Of an abstention nothing is promised: an attack may turn it into any answer, but for a label
+      that differs from the estimator's own within its radius.
+
+    A row that an attacker can silence is not a row that an attacker can steer. Who needs an
+    answer in spite of s operations has to ask for it among rows with R >= r + s.
+
+    :meth:`score` counts an abstention as an error, so that it is the certified accuracy at
+    `min_radius`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from certified_ensembles import DeepPartitionAggregation
+    >>> from certified_ensembles.abstention import CertifiedAbstention
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = DeepPartitionAggregation(n_partitions=15, classes=[0, 1, 2])
+    >>> clf = CertifiedAbstention(ensemble, min_radius=3).fit(X[::2], y[::2])
+    >>> y_pred = clf.predict(X[1::2])
+    >>> answered = y_pred != -1
+    >>> bool(0.5 < answered.mean() < 1)
+    True
+    >>> bool((y_pred == y[1::2])[answered].mean() > (clf.estimator_.predict(X[1::2])
+    ...                                              == y[1::2]).mean())
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit"])],
+        "min_radius": [Interval(Integral, 0, None, closed="left")],
+        "threat": [str, None],
+        "abstain_label": [Real, str, None],
+    }
+
+    def __init__(self, estimator, min_radius=1, *, threat=None, abstain_label=None):
+        self.estimator = estimator
+        self.min_radius = min_radius
+        self.threat = threat
+        self.abstain_label = abstain_label
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, **fit_params):
+        """Fit the estimator.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Training rows, as the estimator takes them.
+        y : array-like of shape (n_train,)
+            Labels, among which ``abstain_label_`` is not.
+        **fit_params : dict
+            Passed on to the estimator's ``fit``, by metadata routing if that is enabled.
+
+        Returns
+        -------
+        self : CertifiedAbstention
+            The fitted classifier.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no method ``certify``.
+        ValueError
+            If `abstain_label` is a label, or of another type than the labels.
+        """
+        if _routing_enabled():
+            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
+        self.classes_ = np.asarray(find_ensemble(self.estimator_).classes_)
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(self).pop(name, None)
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+        self.abstain_label_ = self._resolve_label()
+        return self
+
+    def _resolve_label(self):
+        label, known = self.abstain_label, self.classes_.tolist()
+        text = all(isinstance(one, str) for one in known)
+        if label is None:
+            label = "abstain" if text else -1
+        if text != isinstance(label, str) or (not text and not math.isfinite(label)):
+            raise ValueError(
+                f"abstain_label={label!r} does not go with labels such as {known[0]!r}: pass "
+                + ("a string, such as 'abstain'." if text else "a number, such as -1.")
+            )
+        if label in known:
+            raise ValueError(
+                f"abstain_label={label!r} is one of the labels: an abstention could not be told "
+                "from it. Pass another one; and pass `classes` to the estimator, so that no row "
+                "with this label can be brought."
+            )
+        return label
+
+    @property
+    def _default_threat(self):
+        return effective_threat(self.estimator_, self.threat)
+
+    def predict(self, X):
+        """Return labels where the radius is large enough, ``abstain_label_`` elsewhere.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels and ``abstain_label_``.
+        """
+        return self.certify(X).y_pred
+
+    def certify(self, X, threat=None):
+        """Return predictions and the poisoning after which each answer is still given.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str
+            Rows as in :meth:`fit`, n_samples of them.
+        threat : str, default=None
+            None, or the threat whose radius decides.
+
+        Returns
+        -------
+        certificate : Certificate
+            ``y_pred, radius``: what :meth:`predict` returns, and the certified number of
+            operations that leave the answer as it is: R - `min_radius` for an estimator's
+            radius R (0 where that is not known to hold, see the Notes of the class), and -1
+            for abstentions. Up to the larger radius R, that of ``estimator_.certify(X)``, no
+            *other label* is answered.
+
+        Raises
+        ------
+        ValueError
+            If another threat is asked for.
+        """
+        check_is_fitted(self)
+        own = self._default_threat
+        if threat not in (None, own):
+            raise ValueError(
+                f"threat={threat!r} is not the one that decides where to answer, {own!r}. Ask "
+                f"for that one, or fit with CertifiedAbstention(..., threat={threat!r})."
+            )
+        y_pred, radius = certify_through(self.estimator_, X, own)
+        answered = radius >= self.min_radius
+        steady = _falls_by_one(find_ensemble(self.estimator_))
+        left = radius - self.min_radius if steady else np.zeros_like(radius)
+        return Certificate(
+            np.where(answered, y_pred, np.asarray(self.abstain_label_)),
+            np.where(answered, left, -1),
+        )
+
+    def get_metadata_routing(self):
+        """Return how metadata such as ``groups`` and ``sample_weight`` are routed.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            The estimator's fit gets what it requests.
+        """
+        return MetadataRouter(owner=self).add(
+            estimator=self.estimator,
+            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        return tags
+
+
+def _falls_by_one(ensemble):
+    """Say whether one operation is known to lower its radii by one at most."""
+    # Exact types only: a subclass may certify in its own way.
+    kind = type(ensemble)
+    if kind is DeepPartitionAggregation:
+        return ensemble.spread_ is None
+    if kind is SemiSupervisedDPA:
+        return ensemble.certificate == "ballots" or ensemble.n_partitions == "n_samples"
+    if kind is LabelFlipSmoothingClassifier:
+        return ensemble.certificate == "exact"
+    return kind is CertifiedKNeighborsClassifier
+
+
+class CoverageAccuracyCurve(NamedTuple):
+    """What abstention buys: one entry for each threshold.
+
+    Attributes
+    ----------
+    min_radius : ndarray of shape (n_thresholds,), int64
+        0, 1, ..., the largest radius.
+    coverage : ndarray of shape (n_thresholds,), float64
+        Share of rows that are answered, between 0 and 1, never rising.
+    accuracy : ndarray of shape (n_thresholds,), float64
+        Share of the answered rows that are right, between 0 and 1.
+    """
+
+    min_radius: np.ndarray
+    coverage: np.ndarray
+    accuracy: np.ndarray
+
+
+def coverage_accuracy_curve(y_true, y_pred, radius, *, sample_weight=None):
+    """Return coverage, and accuracy among the answers, for every least radius asked for.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels, as from ``certify``.
+    radius : array-like of shape (n_samples,), int
+        Certified radii, as from ``certify``; -1 where the ensemble abstains.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the rows.
+
+    Returns
+    -------
+    curve : CoverageAccuracyCurve
+        ``min_radius, coverage, accuracy``, up to the last threshold at which a row is
+        answered. Coverage times accuracy is the certified accuracy.
+
+    Raises
+    ------
+    TypeError
+        If `radius` is not integer.
+    ValueError
+        If the lengths differ or a radius is below -1.
+
+    Notes
+    -----
+    A threshold chosen by looking at rows that an attacker can touch is not covered by the
+    certificate: choose it beforehand, or on trusted rows.
+
+    Examples
+    --------
+    >>> from certified_ensembles.abstention import coverage_accuracy_curve
+    >>> coverage_accuracy_curve([0, 1, 1, 0], [0, 1, 1, 1], [2, 2, 1, 0]).coverage.tolist()
+    [1.0, 0.75, 0.5]
+    >>> coverage_accuracy_curve([0, 1, 1, 0], [0, 1, 1, 1], [2, 2, 1, 0]).accuracy.tolist()
+    [0.75, 1.0, 1.0]
+    """
+    _, right = certified_accuracy_curve(y_true, y_pred, radius, sample_weight=sample_weight)
+    _, coverage = certified_accuracy_curve(y_pred, y_pred, radius, sample_weight=sample_weight)
+    coverage = coverage[coverage > 0]
+    right = np.concatenate([right, np.zeros(len(coverage))])[: len(coverage)]
+    # Both are rounded sums of weights.
+    return CoverageAccuracyCurve(
+        np.arange(len(coverage)), coverage, np.minimum(right / coverage, 1.0)
+    )

@@ -1,0 +1,374 @@
+"""How many partitions? Accuracy, radius and cost foreseen from a few members of each size."""
+
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import gammaln
+from scipy.stats import binom
+from sklearn.linear_model import RidgeClassifier
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from ._containers import n_rows, take
+from ._deterministic import is_net
+from ._members import count_votes, iter_ballots, stateless_steps
+from ._training import fit_members
+from .certificates.plurality import plurality_radius
+
+__all__ = ["PartitionPlan", "plan_partitions"]
+
+# Rows held out where none are given: a fifth of them, no more than this.
+_MOST_HELD_OUT = 2000
+# Fewer members than this say nothing of how members differ.
+_FEWEST_MEMBERS = 3
+# Ensembles imagined for every row.
+_N_DRAWS = 32
+# Splits into halves, from which errors are estimated.
+_N_SPLITS = 6
+# Few enough that the distribution of probabilities stays smooth.
+_EM_STEPS = 30
+
+
+class PartitionPlan(NamedTuple):
+    """What to expect of each number of partitions: estimates, not certificates.
+
+    Attributes
+    ----------
+    n_partitions : ndarray of shape (n_plans,), int64
+    n_sampled : ndarray of shape (n_plans,), int64
+        Members that were trained for the estimate.
+    member_accuracy : ndarray of shape (n_plans,), float64
+        Their mean accuracy.
+    accuracy : ndarray of shape (n_plans,), float64
+        Accuracy of the ensemble.
+    accuracy_error : ndarray of shape (n_plans,), float64
+        Its standard error, roughly.
+    median_radius : ndarray of shape (n_plans,), int64
+        Largest budget at which certified accuracy is at least one half, -1 if there is none.
+    median_error : ndarray of shape (n_plans,), float64
+        Its standard error, roughly.
+    budgets : ndarray of shape (n_budgets,), int64
+    certified_accuracy : ndarray of shape (n_plans, n_budgets), float64
+        Certified accuracy at each budget.
+    fit_seconds : ndarray of shape (n_plans,), float64
+        Time to train all members, with the `n_jobs` of the plan.
+    ask_seconds : ndarray of shape (n_plans,), float64
+        Time to ask all members about 1000 rows.
+    """
+
+    n_partitions: np.ndarray
+    n_sampled: np.ndarray
+    member_accuracy: np.ndarray
+    accuracy: np.ndarray
+    accuracy_error: np.ndarray
+    median_radius: np.ndarray
+    median_error: np.ndarray
+    budgets: np.ndarray
+    certified_accuracy: np.ndarray
+    fit_seconds: np.ndarray
+    ask_seconds: np.ndarray
+
+    def best(self, budget):
+        """Return the number of partitions with the highest certified accuracy at a budget.
+
+        Parameters
+        ----------
+        budget : int
+            Number of operations, one of ``budgets``.
+
+        Returns
+        -------
+        n_partitions : int
+            The smallest of the best.
+        """
+        column = np.flatnonzero(self.budgets == budget)
+        if not len(column):
+            raise ValueError(
+                f"budget={budget!r} is not among the budgets of this plan: pass it to "
+                "plan_partitions, as one of `budgets`."
+            )
+        score = self.certified_accuracy[:, column[0]]
+        return int(self.n_partitions[score == score.max()].min())
+
+
+def plan_partitions(
+    estimator,
+    X,
+    y,
+    n_partitions,
+    *,
+    X_val=None,
+    y_val=None,
+    n_train=None,
+    n_sampled=40,
+    budgets=None,
+    cost=1,
+    classes=None,
+    random_state=0,
+    n_jobs=None,
+):
+    """Foresee accuracy, radius and cost of ensembles without training them.
+
+    For each number of partitions a few members are trained, on as many rows as they would have
+    in the ensemble, and the vote of all members is extrapolated from theirs.
+
+    Parameters
+    ----------
+    estimator : classifier or None
+        What each member is, as in :class:`~certified_ensembles.DeepPartitionAggregation`.
+    X : array-like, sparse matrix, dataframe or sequence of str
+        Rows, a sample of the training rows or all of them.
+    y : array-like of shape (n_samples,)
+        Labels.
+    n_partitions : sequence of int
+        The numbers to compare.
+    X_val, y_val : as X and y, default=None
+        Rows on which members are compared, apart from X. None: a fifth of X, at most 2000 rows,
+        is held out.
+    n_train : int, default=None
+        Number of rows on which the ensemble will be trained; None means all of X. A member then
+        has about ``n_train / n_partitions`` rows.
+    n_sampled : int, default=40
+        Members to train for each number of partitions; fewer, where the rows are not enough.
+    budgets : sequence of int, default=None
+        Budgets at which certified accuracy is wanted; None: 100 of them from 0 to the largest
+        possible radius.
+    cost : int, default=1
+        Members that one operation changes, as `certificates.threat_cost` returns it.
+    classes : array-like of shape (n_classes,), default=None
+        The closed set of labels, as in the ensemble; None for an open one.
+    random_state : int, RandomState instance or None, default=0
+        Of the samples and of the members.
+    n_jobs : int, default=None
+        As in the ensemble.
+
+    Returns
+    -------
+    plan : PartitionPlan
+        A table of arrays, one entry (or row) for each number of partitions, in rising order.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows for three members of a size.
+
+    Notes
+    -----
+    *Assumptions.* Partitions are random samples of the rows, so that members are alike; the
+    rows on which they are compared are like those to come; nobody has poisoned either. A plan
+    is an estimate, no certificate. A number of partitions that an attacker can choose is not
+    covered by one either: where X is open to attack, plan on trusted rows.
+
+    *Method.* A member votes for class c at row x with a probability p_c(x) over the partitions,
+    and an ensemble of k members casts multinomial votes. The shares of a few members are noisy
+    estimates of these probabilities: in their place they would make accuracies too low and
+    leads too extreme. So they are shrunk (empirical Bayes). The probability of the right
+    label has the distribution over rows that best explains all counts (a mixture of binomials,
+    by EM stopped early); the wrong votes at a row are shared out by a symmetric Dirichlet
+    distribution with the best-fitting concentration. From what these say of each row given its
+    counts, whole ensembles are drawn and certified.
+
+    Errors are estimated from differences between halves of the members on halves of the rows.
+    The aggregation is a plurality with one seed a member. Times are extrapolated in proportion
+    to the number of members.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from certified_ensembles.planning import plan_partitions
+    >>> X, y = load_digits(return_X_y=True)
+    >>> plan = plan_partitions(None, X, y, [10, 80], budgets=[0, 5, 10], classes=range(10))
+    >>> plan.n_partitions.tolist(), plan.median_radius[0] < 10 < plan.median_radius[1]
+    ([10, 80], np.True_)
+    >>> plan.best(10)
+    80
+    """
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+    estimator = RidgeClassifier() if estimator is None else estimator
+    y = column_or_1d(y)
+    check_consistent_length(X, y)
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val go together: pass both, or neither.")
+    n_train = n_rows(X) if n_train is None else n_train
+    order = rng.permutation(n_rows(X))
+    if X_val is None:
+        n_out = min(max(1, len(order) // 5), _MOST_HELD_OUT)
+        X_val, y_val = take(X, order[:n_out]), y[order[:n_out]]
+        order = order[n_out:]
+    y_val = column_or_1d(y_val)
+    check_consistent_length(X_val, y_val)
+    labels = _labels(y, y_val, classes)
+    sizes = _sizes(n_partitions)
+    if budgets is None:
+        budgets = np.linspace(0, sizes.max() // 2 // cost, 100)
+    budgets = np.unique(np.asarray(budgets).astype(np.int64))
+    seed = int(rng.integers(2**31))
+
+    entries = []
+    for k in sizes.tolist():
+        rows = _rows_of_members(order, k, n_train, n_sampled, rng)
+        seeds = list(range(seed, seed + len(rows)))
+        ballots, seconds = _ask_members(estimator, X, y, rows, X_val, labels, seeds, n_jobs)
+        vote = _Vote(
+            ballots, np.searchsorted(labels, y_val), len(labels), k, cost, classes is None
+        )
+        radius = vote.imagine(ballots, _N_DRAWS, rng)
+        entries.append((
+            k, len(rows), (ballots == vote.codes[:, None]).sum() / max((ballots >= 0).sum(), 1),
+            _accuracy(radius), vote.error(_accuracy, rng), _median(radius),
+            vote.error(_median, rng), (radius.ravel()[:, None] >= budgets).mean(axis=0),
+            seconds[0] * k, seconds[1] * k / len(y_val) * 1000,
+        ))  # fmt: skip
+    columns = [np.array(column) for column in zip(*entries, strict=True)]
+    return PartitionPlan(*columns[:7], budgets, *columns[7:])
+
+
+def _labels(y, y_val, classes):
+    labels = np.unique(np.concatenate([y, y_val]))
+    if classes is None:
+        return labels
+    foreign = np.setdiff1d(labels, np.asarray(classes))
+    if len(foreign):
+        raise ValueError(
+            f"y or y_val holds labels that are not among classes={np.unique(classes).tolist()}: "
+            f"{foreign[:5].tolist()}. Remove these rows, or pass classes=None."
+        )
+    return np.unique(classes)
+
+
+def _sizes(n_partitions):
+    sizes = np.unique(np.atleast_1d(np.asarray(n_partitions)))
+    if sizes.ndim != 1 or sizes.dtype.kind not in "iu" or not len(sizes) or sizes[0] < 1:
+        raise ValueError(
+            f"n_partitions={n_partitions!r} must be a sequence of positive integers, the numbers "
+            "of partitions to compare."
+        )
+    return sizes
+
+
+def _rows_of_members(order, k, n_train, n_sampled, rng):
+    """Cut disjoint members out of the rows, as large as partitions come out."""
+    ends = np.cumsum(rng.multinomial(n_train, np.full(k, 1 / k))[:n_sampled])
+    ends = ends[ends <= len(order)]
+    if len(ends) < _FEWEST_MEMBERS:
+        raise ValueError(
+            f"n_partitions={k}: a member has about {n_train / k:.0f} rows, and {len(order)} rows "
+            f"do not give {_FEWEST_MEMBERS} such members. Leave this number out, raise n_sampled, "
+            "or pass more rows (with X_val and y_val none is held out)."
+        )
+    return np.split(order[: ends[-1]], ends[:-1])
+
+
+def _ask_members(estimator, X, y, rows, X_val, labels, seeds, n_jobs):
+    """Return ballots, and the seconds for one member: to train it, to ask it about all rows."""
+    start = perf_counter()
+    members = fit_members(estimator, X, y, rows, seeds, {}, n_jobs=n_jobs, memory=None, verbose=0)
+    trained = perf_counter()
+    seen = np.ones((len(members), len(labels)), dtype=bool)
+    spans = iter_ballots(
+        members, seen, labels, X_val,
+        steps=stateless_steps(estimator), single=is_net(estimator), n_jobs=n_jobs,
+    )  # fmt: skip
+    ballots = np.concatenate([part for _, part in spans])
+    asked = perf_counter() - trained
+    return ballots, ((trained - start) / len(rows), asked / len(rows))
+
+
+def _accuracy(radius):
+    return float((radius >= 0).mean())
+
+
+def _median(radius):
+    """Return the largest budget that at least half of the entries survive."""
+    return int(np.sort(radius, axis=None)[radius.size // 2])
+
+
+class _Vote:
+    """Votes of a few members on rows with known labels, and of all members as imagined."""
+
+    def __init__(self, ballots, codes, n_classes, k, cost, open_set):
+        self.ballots, self.codes, self.n_classes = ballots, codes, n_classes
+        self.k, self.cost, self.open_set = k, cost, open_set
+
+    def error(self, statistic, rng):
+        """Return the standard error of a statistic, from halves of the members and of the rows.
+
+        Two halves differ by about twice the error of the whole.
+        """
+        squares = []
+        for _ in range(_N_SPLITS):
+            members = rng.permutation(self.ballots.shape[1])
+            rows = rng.permutation(len(self.codes))
+            half = [
+                statistic(self.imagine(self.ballots[:, part], _N_DRAWS // 4, rng)[:, own])
+                for part, own in zip(_halves(members), _halves(rows), strict=True)
+            ]
+            squares.append((half[0] - half[1]) ** 2)
+        return float(np.sqrt(np.mean(squares)) / 2)
+
+    def imagine(self, ballots, n_draws, rng):
+        """Return radii of imagined ensembles at all rows, -1 where they are wrong.
+
+        The shape is (n_draws, n_rows).
+        """
+        votes = count_votes(ballots, self.n_classes)
+        n, n_classes = votes.shape
+        each = np.arange(n)
+        others = np.arange(n_classes) != self.codes[:, None]
+        cast = int(votes.sum(axis=1).max())  # members without rows abstain everywhere
+        p = _draw_right(votes[each, self.codes], cast, n_draws, rng)
+        share = np.zeros((n_draws, n, n_classes))
+        if n_classes > 1:
+            wrong = votes[others].reshape(n, -1)
+            drawn = rng.standard_gamma(wrong + _concentration(wrong), (n_draws, *wrong.shape))
+            # Tiny parameters can make all draws vanish: then one class has all wrong votes.
+            lost = np.nonzero(drawn.sum(axis=2) < 1e-200)
+            drawn[(*lost, rng.integers(wrong.shape[1], size=len(lost[0])))] = 1
+            drawn *= ((1 - p) / drawn.sum(axis=2))[:, :, None]
+            share[:, others] = drawn.reshape(n_draws, -1)
+        share[:, each, self.codes] = 1 - share.sum(axis=2)
+        k = round(self.k * cast / ballots.shape[1])
+        imagined = rng.multinomial(k, np.maximum(share, 0))
+        winner, radius = plurality_radius(imagined.reshape(-1, n_classes), open_set=self.open_set)
+        right = winner == np.tile(self.codes, n_draws)
+        return np.where(right, radius // self.cost, -1).reshape(n_draws, n)
+
+
+def _halves(order):
+    return order[: len(order) // 2], order[len(order) // 2 :]
+
+
+def _draw_right(right, m, n_draws, rng):
+    """Draw, for every row, probabilities of the right label given its right votes out of m."""
+    grid = np.sin(np.linspace(0, np.pi / 2, 201)[1:-1]) ** 2
+    likelihood = binom.pmf(np.arange(m + 1)[:, None], m, grid)
+    observed = np.bincount(right, minlength=m + 1) / len(right)
+    prior = np.full(len(grid), 1 / len(grid))
+    for _ in range(_EM_STEPS):
+        prior *= likelihood.T @ (observed / (likelihood @ prior))
+    posterior = np.cumsum(likelihood * prior, axis=1)
+    draws = np.empty((n_draws, len(right)))
+    for count in np.unique(right):
+        rows = right == count
+        u = rng.random((n_draws, rows.sum())) * posterior[count, -1]
+        draws[:, rows] = grid[np.searchsorted(posterior[count, :-1], u)]
+    return draws
+
+
+def _concentration(wrong):
+    """Return the symmetric Dirichlet parameter that best explains how wrong votes are shared."""
+    wrong, n_wrong = wrong[wrong.sum(axis=1) > 1], wrong.shape[1]
+    if not len(wrong) or n_wrong < 2:
+        return 1.0
+    total = wrong.sum(axis=1)
+
+    def surprise(log_alpha):
+        alpha = np.exp(log_alpha)
+        return -(
+            gammaln(n_wrong * alpha) - gammaln(n_wrong * alpha + total)
+            + (gammaln(wrong + alpha) - gammaln(alpha)).sum(axis=1)
+        ).sum()  # fmt: skip
+
+    return float(np.exp(minimize_scalar(surprise, bounds=(-7, 5), method="bounded").x))
