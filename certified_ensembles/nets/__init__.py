@@ -1,0 +1,26 @@
+"""Networks as members and representations, trained to the bit by rows and seed."""
+
+try:
+    import skorch  # noqa: F401
+    import torch  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "certified_ensembles.nets needs torch and skorch: pip install certified-ensembles[torch]"
+    ) from error
+
+from ._classifier import SeededNetClassifier
+from ._modules import ConvHead, LinearHead, NetworkInNetwork, ResNet18
+from ._rotnet import RotNet
+from ._settings import paper_settings
+from ._simclr import SimCLR
+
+__all__ = [
+    "ConvHead",
+    "LinearHead",
+    "NetworkInNetwork",
+    "ResNet18",
+    "RotNet",
+    "SeededNetClassifier",
+    "SimCLR",
+    "paper_settings",
+]

@@ -1,0 +1,259 @@
+"""Training of many members as one: each ends as if the others were not there."""
+
+from collections import defaultdict
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ._operations import operations_of
+from ._stacked import Stack, has_convolutions
+from ._training import (
+    PRECISIONS,
+    Draws,
+    as_constants,
+    at_least_two,
+    augmented,
+    batch_lengths,
+    products_in,
+    reproducible,
+)
+
+
+def filled_up(length, coarse=False):
+    """Return the number of rows that a batch is filled up to.
+
+    Parameters
+    ----------
+    length : int
+    coarse : bool, default=False
+        To a power of two, at least 16, so that more members are alike; else to a multiple of 4,
+        at most 1/4 more.
+
+    Examples
+    --------
+    >>> [filled_up(n) for n in (2, 13, 50, 128)]
+    [4, 16, 56, 128]
+    >>> [filled_up(n, coarse=True) for n in (2, 13, 50, 128)]
+    [16, 16, 64, 128]
+    """
+    if coarse:
+        return max(16, 1 << (length - 1).bit_length())
+    step = max(4, 1 << max(0, length.bit_length() - 3))
+    return -(-length // step) * step
+
+
+# Each weight is changed by its own gradients alone, and all of a stack take the same steps.
+_ELEMENTWISE = (
+    torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad,
+)  # fmt: skip
+
+
+class _Job:
+    """One member on its way: its rows, how they fall into batches, its draws."""
+
+    def __init__(self, member, X, y):
+        self.member = member
+        X, codes = member.prepare(X, y)
+        self.shape = tuple(X.shape[1:])
+        self.X, self.codes = at_least_two(X, codes)
+        self.lengths = batch_lengths(len(self.codes), member.batch_size)
+        self.form = (self.shape, len(member.classes_))
+
+    def key(self, coarse):
+        """Return what members share if they share every shape of the training.
+
+        It says nothing but what the member's own rows and parameters say.
+        """
+        self.filled = tuple(filled_up(length, coarse) for length in self.lengths)
+        return (self.form, self.filled, self.X.dtype)
+
+    def start(self):
+        member, n = self.member, len(self.codes)
+        self.draws = Draws(member.random_state, n, member.crop_padding, member.flip,
+                           member.shuffles)  # fmt: skip
+        self.module = member.initial_module(self.shape)
+        # For every place in the filled batches: which of the epoch's rows, and its weight.
+        self.place, self.share, begin = [], [], 0
+        for length, filled in zip(self.lengths, self.filled, strict=True):
+            own = list(range(begin, begin + length))
+            self.place += own + own[:1] * (filled - length)
+            self.share += [1 / length] * length + [0.0] * (filled - length)
+            begin += length
+        self.place = torch.tensor(self.place)
+
+
+def fit_side_by_side(members, rows, labels, n_slots=None):
+    """Train members in stacks of a fixed number of slots, those that cannot be stacked alone.
+
+    Parameters
+    ----------
+    members : list of SeededNetClassifier
+        Unfitted; they differ in random_state alone.
+    rows, labels : list of arrays
+        Those of each member.
+    n_slots : int, default=None
+        Copies in a stack; those without a member train on nothing. None lets the network
+        decide.
+
+    Returns
+    -------
+    members : list of SeededNetClassifier
+        The same objects, fitted.
+    """
+    groups, forms = defaultdict(list), {}
+    with reproducible():
+        for member, X, y in zip(members, rows, labels, strict=True):
+            job = _Job(member, X, y)
+            if job.form not in forms:
+                module = member.initial_module(job.shape)
+                forms[job.form] = _to_stack(member, module), *_sizes(member, module)
+            operations, own_slots, coarse = forms[job.form]
+            if operations is None:
+                member.fit_prepared(job.X, job.codes)
+            else:
+                groups[job.key(coarse)].append(job)
+        for jobs in groups.values():
+            operations, own_slots, _ = forms[jobs[0].form]
+            slots = n_slots or own_slots
+            for start in range(0, len(jobs), slots):
+                _train(jobs[start : start + slots], operations, slots)
+    return members
+
+
+def _to_stack(member, module):
+    """Return the operations to stack, or None; by types and parameters alone."""
+    if (
+        not member.plain
+        or member.criterion is not nn.CrossEntropyLoss
+        or member.get_params_for("criterion").keys() - {"label_smoothing"}
+        or member.optimizer not in _ELEMENTWISE
+        or any(name.startswith("optimizer__param_groups") for name in vars(member))
+    ):
+        return None
+    return operations_of(module)
+
+
+def _sizes(member, module):
+    """Return how many copies a stack has, and whether batches are filled up coarsely.
+
+    Where a call costs more than what it computes, wide stacks pay; else little that is filled up.
+    """
+    if torch.device(member.device).type != "cpu":
+        return 128, False
+    return (8, False) if has_convolutions(module) else (32, True)
+
+
+def over_patches(device):
+    """Say how convolutions are computed: products over patches, or groups of channels.
+
+    A CPU is several times faster at the latter; what graphics cards do with many groups of few
+    channels is slow.
+    """
+    return device.type != "cpu"
+
+
+def _train(jobs, operations, n_slots):
+    """Train one stack of members whose keys are equal."""
+    for job in jobs:
+        job.start()
+    member, filled = jobs[0].member, jobs[0].filled
+    device, dtype = torch.device(member.device), PRECISIONS[member.precision]
+    stack = Stack(jobs[0].module, operations, n_slots, device, dtype, over_patches(device))
+    for slot, job in enumerate(jobs):
+        stack.load(slot, job.module)
+    data = _Data(jobs, n_slots, device, dtype)
+    loss_params = member.get_params_for("criterion")
+    named = [("weights", stack.weights)]
+    _, optimizer_params = member.get_params_for_optimizer("optimizer", named)
+    optimizer = member.optimizer([stack.weights], **optimizer_params)
+    for epoch in range(member.max_epochs):
+        member.set_rates(optimizer, epoch)
+        data.new_epoch()
+        stop = 0
+        for length in filled:
+            start, stop = stop, stop + length
+            X, codes, share = data.batch(start, stop)
+            stack.weights.grad.zero_()
+            with products_in(member.precision, device):
+                logits = stack(X, share)
+            if epoch == 0:
+                member.check_outputs(logits.shape[2])
+            loss = F.cross_entropy(
+                logits.to(dtype).flatten(0, 1), codes.flatten(), reduction="none", **loss_params
+            )
+            loss.backward(share.flatten())
+            optimizer.step()
+    for slot, job in enumerate(jobs):
+        stack.store(slot, job.module)
+        job.member.finish(job.module)
+        del job.module, job.draws
+
+
+class _Data:
+    """The rows of a stack on the device, and the batches that the members draw from them."""
+
+    def __init__(self, jobs, n_slots, device, dtype):
+        self._jobs, self._n_slots, self._device, self._dtype = jobs, n_slots, device, dtype
+        self._places = len(jobs[0].place)
+        member = jobs[0].member
+        self._padding, self._augment = member.crop_padding, member.crop_padding or member.flip
+        shape = jobs[0].shape
+        X = torch.zeros((n_slots, self._places, *shape), dtype=jobs[0].X.dtype)
+        codes = torch.zeros((n_slots, self._places), dtype=torch.int64)
+        self._share = torch.zeros((n_slots, self._places), dtype=dtype)
+        mean = torch.zeros((n_slots, 1, *[1] * len(shape)), dtype=dtype)
+        scale = torch.ones_like(mean)
+        if member.normalize == "feature":
+            mean, scale = (a.expand(n_slots, 1, *shape).clone() for a in (mean, scale))
+        elif member.normalize == "channel" and len(shape) > 1:
+            mean, scale = (
+                a.expand(n_slots, 1, shape[0], *[1] * (len(shape) - 1)).clone()
+                for a in (mean, scale)
+            )
+        for slot, job in enumerate(jobs):
+            X[slot, : len(job.X)], codes[slot, : len(job.X)] = job.X, job.codes
+            self._share[slot] = torch.tensor(job.share, dtype=dtype)
+            mean[slot], scale[slot] = as_constants(job.member, dtype)
+        self._share = self._share.to(device)
+        self._codes = codes.flatten().to(device)
+        self._mean, self._scale = mean.to(device), scale.to(device)
+        X = X.to(device)
+        # What no draw changes is normalised once.
+        self._X = (X if self._augment else self._normalised(X)).flatten(0, 1)
+
+    def _normalised(self, X):
+        return (X.to(self._dtype) - self._mean) / self._scale
+
+    def new_epoch(self):
+        """Let every member draw."""
+        order = torch.zeros((self._n_slots, self._places), dtype=torch.int64)
+        offsets = order.new_zeros((self._n_slots, self._places, 2)) if self._padding else None
+        flips = torch.zeros_like(order, dtype=torch.bool) if self._jobs[0].member.flip else None
+        for slot, job in enumerate(self._jobs):
+            own, own_offsets, own_flips = job.draws.epoch()
+            torch.index_select(own, 0, job.place, out=order[slot])
+            if offsets is not None:
+                offsets[slot] = own_offsets[job.place]
+            if flips is not None:
+                flips[slot] = own_flips[job.place]
+        order += torch.arange(self._n_slots)[:, None] * self._places
+        self._order, self._offsets, self._flips = (
+            None if drawn is None else drawn.to(self._device) for drawn in (order, offsets, flips)
+        )
+
+    def batch(self, start, stop):
+        """Return rows, class indices and weights in some places of the epoch, slot by slot."""
+        chosen = self._order[:, start:stop]
+        shape = chosen.shape
+        X = self._X[chosen.flatten()]
+        if self._augment:
+            offsets, flips = (
+                None if drawn is None else drawn[:, start:stop].flatten(0, 1)
+                for drawn in (self._offsets, self._flips)
+            )
+            X = augmented(X, offsets, flips, self._padding)
+        X = X.unflatten(0, shape)
+        if self._augment:
+            X = self._normalised(X)
+        return X, self._codes[chosen], self._share[:, start:stop]
