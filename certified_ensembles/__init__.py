@@ -1,6 +1,7 @@
 """Certified defences against training-data poisoning, as scikit-learn estimators."""
 
 from . import (
+    abstention,
     attacks,
     audit,
     certificates,
@@ -8,7 +9,10 @@ from . import (
     display,
     features,
     hashers,
+    kernels,
     metrics,
+    neighbors,
+    planning,
     representations,
     smoothers,
 )
@@ -25,6 +29,7 @@ __all__ = [
     "DeepPartitionAggregation",
     "LabelFlipSmoothingClassifier",
     "SemiSupervisedDPA",
+    "abstention",
     "attacks",
     "audit",
     "certificates",
@@ -32,7 +37,10 @@ __all__ = [
     "display",
     "features",
     "hashers",
+    "kernels",
     "metrics",
+    "neighbors",
+    "planning",
     "representations",
     "smoothers",
 ]

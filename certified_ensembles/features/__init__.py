@@ -1,4 +1,4 @@
-"""Fixed feature maps for images: no labels, no training data, no state.
+"""Feature maps for images: no labels, and but for learned filters no training data, no state.
 
 A statistic learned from all training rows (a scaler, principal components) lets one poisoned
 row reach every member of an ensemble, and the certificate is void. The maps of this file are
@@ -11,10 +11,13 @@ operations that IEEE 754 rounds correctly, one element at a time (sums, products
 square roots, comparisons), and adds terms one by one in a fixed order. A matrix product, an
 ``arctan2`` or a ``sum`` along an axis can round differently in another batch. Blocks of images
 are held pixel-major, ``(height, width, image)``, so that each of these operations still runs
-over many images at once.
+over many images at once. :class:`PatchFeatures` cannot do without products: it makes those of
+each image apart, always of one shape, in one layout and on one thread.
 """
 
 from ._deskew import Deskew
 from ._hog import HOGFeatures
+from ._patches import PatchFeatures
+from ._views import ImageViews
 
-__all__ = ["Deskew", "HOGFeatures"]
+__all__ = ["Deskew", "HOGFeatures", "ImageViews", "PatchFeatures"]
