@@ -49,7 +49,10 @@ def canonical_bytes(X):
 
 
 def _dense_bytes(A):
-    few = np.count_nonzero(A, axis=1) * _SPARSE_SHARE <= A.shape[1]
+    # A quarter of the columns rules out almost every row that has many nonzeros.
+    few = np.count_nonzero(A[:, ::4], axis=1) * _SPARSE_SHARE <= A.shape[1]
+    if few.any():
+        few[few] = np.count_nonzero(A[few], axis=1) * _SPARSE_SHARE <= A.shape[1]
     if few.all():
         return _sparse_bytes(sp.csr_array(A))
     if not few.any():
@@ -135,7 +138,7 @@ def _encode(A, level):
     tag = _TAGS[level]
     if level == 3:
         return [tag + _pairs(row).astype("<f8").tobytes() for row in A]
-    A = A.astype(_DTYPES[level])
+    A = A.astype(_DTYPES[level], copy=False)
     if level:
         A = _plain(A)
     raw, width = memoryview(A.tobytes()), A.shape[1] * A.dtype.itemsize
@@ -145,7 +148,7 @@ def _encode(A, level):
 def _plain(A):
     """Return floats with one zero and one NaN."""
     A = A + A.dtype.type(0)  # -0.0 + 0.0 is 0.0
-    if np.isnan(A).any():
+    if A.size and np.isnan(A.min()):  # a NaN passes through
         A[np.isnan(A)] = np.nan
     return A
 
