@@ -269,10 +269,9 @@ def draw(results, path):
 
 def write(results, limits, about, folder):
     """Write JSON, table and figure."""
-    path = save("bench_peers", {"limits": limits, "cases": results}, folder)
+    save("bench_peers", {"limits": limits, "cases": results}, folder)
     write_table("bench_peers", about, as_table(results), folder)
     draw(results, Path(folder, "bench_peers.png"))
-    print("\nwritten:", path, "and .txt, .png beside it")
 
 
 def main():
@@ -330,9 +329,11 @@ def main():
                     result["product_seconds"] = flops / limits["gemm_float32"]
                     results.append(result)
                     show(result)
+                    if args.output:  # so that what is done is kept
+                        write(results, limits, about, args.output)
     print("\n" + as_table(results))
     if args.output:
-        write(results, limits, about, args.output)
+        print("written: bench_peers.json, .txt and .png in", args.output)
 
 
 if __name__ == "__main__":

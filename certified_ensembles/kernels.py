@@ -1,7 +1,6 @@
 """A classifier for few rows with many features: kernel ridge on blocks of features."""
 
 import itertools
-import math
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ from ._deterministic import one_thread
 from .features._base import add_up
 
 _ROWS_AT_ONCE = 256
+_WIDEST = 1e30  # larger widths overflow
 
 
 class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
@@ -87,7 +87,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict] = {
         "alpha": [Interval(Real, 1e-10, None, closed="left")],
-        "width": [Interval(Real, 0, None, closed="neither"), "array-like"],
+        "width": [Interval(Real, 0, _WIDEST, closed="right"), "array-like"],
         "blocks": ["array-like", None],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "whitening": [Interval(Real, 0, 1, closed="both")],
@@ -214,10 +214,10 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
                 f"{p} features of X."
             )
         widths = [self.width] * len(sizes) if isinstance(self.width, Real) else list(self.width)
-        if len(widths) != len(sizes) or not all(0 < width < math.inf for width in widths):
+        if len(widths) != len(sizes) or not all(0 < width <= _WIDEST for width in widths):
             raise ValueError(
-                f"width={self.width!r} must be one positive number, or one for each of the "
-                f"{len(sizes)} blocks."
+                f"width={self.width!r} must be one positive number up to 1e30, or one for each of "
+                f"the {len(sizes)} blocks."
             )
         bounds = np.cumsum([0, *sizes])
         return list(itertools.starmap(slice, itertools.pairwise(bounds))), widths

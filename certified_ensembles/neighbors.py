@@ -64,6 +64,9 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
     the rows nor what stands beside them counts. Matrix products find the candidates;
     wherever their rounding could change the order of two rows, the definition decides.
 
+    The radius speaks of training sets with `n_neighbors` rows or more: if deletions leave
+    fewer, :meth:`fit` refuses them.
+
     Everything before the neighbours must be a function of each row alone (fixed features,
     :mod:`certified_ensembles.features`); a scaler or a PCA fitted on the training rows voids
     the certificate against insertions and deletions.

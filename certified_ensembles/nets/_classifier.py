@@ -361,7 +361,8 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         -------
         scores : ndarray of shape (n, n_classes)
             In the order of ``classes_``, two columns for two classes; -inf where a logit is
-            not a number. A row's scores do not depend on the rows beside it.
+            not a number. A row's scores do not depend on what the rows beside it hold; they
+            may depend, by rounding, on its place among them.
         """
         self.check_is_fitted()
         return self._scores(as_rows(X, self.precision))

@@ -121,10 +121,12 @@ def test_every_row_counts(name):
 
 @every
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_process_is_left_as_it_was(name, fails, monkeypatch):
+def test_the_process_is_left_as_it_was(name, fails, monkeypatch, request):
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002
     torch.manual_seed(3)
+    threads = torch.get_num_threads()
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
     torch.set_num_threads(2)
 
     def state():
