@@ -5,12 +5,9 @@ Rows that do not fit in memory stay in a file: a `numpy.memmap` where it is, a D
 scratch file that one pass over its blocks writes. Both are read block by block.
 """
 
-import contextlib
 import mmap
 import numbers
-import os
 import tempfile
-import weakref
 
 import numpy as np
 import scipy.sparse as sp
@@ -191,24 +188,21 @@ def is_stored(X):
     return is_dask(X) or (isinstance(X, np.memmap) and X.ndim > 1 and X.dtype.kind in "biuf")
 
 
+class _Scratch(mmap.mmap):
+    """The map of a scratch file."""
+
+
 def scratch_for(X):
-    """Return an empty memory-mapped array like X, in a file that goes when the array does."""
+    """Return an array like X, filled with zeros, over a file without a name.
+
+    The file goes when the array does, and also when the process is killed. (Not a
+    `numpy.memmap`: processes that are given one open its file again, by name.)
+    """
     if 0 in X.shape:
         return np.empty(X.shape, X.dtype)  # nothing can be mapped
-    handle, path = tempfile.mkstemp(prefix="certified_ensembles_", suffix=".rows")
-    os.close(handle)
-    try:
-        array = np.memmap(path, dtype=X.dtype, mode="w+", shape=X.shape)
-    except BaseException:
-        os.unlink(path)
-        raise
-    weakref.finalize(_file_map(array)[0], _remove, path)
-    return array
-
-
-def _remove(path):
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+    with tempfile.TemporaryFile(prefix="certified_ensembles_") as file:
+        file.truncate(X.dtype.itemsize * int(np.prod(X.shape)))
+        return np.frombuffer(_Scratch(file.fileno(), 0), X.dtype).reshape(X.shape)
 
 
 def stored_blocks(X):
@@ -238,24 +232,26 @@ def stored_blocks(X):
 
 
 def forget_pages(X):
-    """Take pages of a memory-mapped array that have been read out of this process's memory.
+    """Take pages of a file that have been read out of this process's memory.
 
     They stay in the cache of the operating system as long as that has room. Without this a
     process that has once gone through a file counts as large as the file.
     """
-    shared_map, mode = _file_map(X)
-    if shared_map is not None and mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-        # Not under mode "c": there what the user has written is in these pages alone.
-        shared_map.madvise(mmap.MADV_DONTNEED)
+    file_map = _file_map(X)
+    if file_map is not None and hasattr(mmap, "MADV_DONTNEED"):
+        file_map.madvise(mmap.MADV_DONTNEED)
 
 
 def _file_map(X):
-    """Return the map under an array and the mode of the memmap that owns it, or (None, None)."""
-    mode = None
+    """Return the map under an array if all that is in its pages is in the file too, else None.
+
+    Not so under mode "c", where what the user has written is in the pages alone.
+    """
+    shared = False
     while isinstance(X, np.ndarray):
-        mode = getattr(X, "mode", None) if isinstance(X, np.memmap) else mode
+        shared = X.mode != "c" if isinstance(X, np.memmap) else shared
         X = X.base
-    return (X, mode) if isinstance(X, mmap.mmap) and mode is not None else (None, None)
+    return X if isinstance(X, _Scratch) or (shared and isinstance(X, mmap.mmap)) else None
 
 
 # ---------------------------------------------------------------- slices of rows
@@ -287,7 +283,7 @@ def take(X, index):
 
 def _rows_at(X, index):
     """Return rows of an array; from a file a few at a time, as each drags its surroundings in."""
-    if _file_map(X)[0] is None:
+    if _file_map(X) is None:
         return np.asarray(X)[np.asarray(index)]
     index = np.asarray(index)
     part = np.empty((len(index), *X.shape[1:]), X.dtype)

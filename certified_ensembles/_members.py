@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from ._containers import dense_width, n_rows, own_copy, take
 from ._deterministic import one_thread, plain_floats
 from ._linear import is_linear, linear_ballots, linear_scores, linear_votes
-from ._training import StoredMembers, progress, without_steps, workers_may_stop
+from ._training import StoredMembers, in_turn, progress, without_steps, workers_may_stop
 
 # Members are asked about test rows in blocks of this many, the last one filled up: a row's
 # ballot must not depend on how many rows stand beside it, at exact ties either.
@@ -157,12 +157,12 @@ def _ask_all(answer, voters, seen, classes, blocks, shape, dtype, n_jobs, verbos
     bounds = np.linspace(0, -(-len(voters) // width), n_tasks + 1).astype(int) * width
     bounds[-1] = len(voters)
     answers = np.empty((len(blocks) * BLOCK_ROWS, len(voters), *shape), dtype=dtype)
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-    results = parallel(
-        # In a tuple: Dask would send an array ahead of the task, to be lost with its worker.
+    # Labels in a tuple: Dask would send an array ahead of the task and lose it with a worker.
+    tasks = (
         delayed(_ask)(answer, voters[a:b], (seen[a:b], classes), blocks, shape, dtype, width)
         for a, b in itertools.pairwise(bounds)
     )
+    results = in_turn(tasks, n_jobs)
     with workers_may_stop(), progress(None, len(voters), "ask", verbose) as bar:
         for a, b, result in zip(bounds[:-1], bounds[1:], results, strict=True):
             answers[:, a:b] = result
@@ -182,6 +182,8 @@ def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
     seen, classes = known_labels
     missing = -np.inf if shape else -1
     out = np.full((len(blocks), BLOCK_ROWS, len(voters), *shape), missing, dtype=dtype)
+    # A copy each: a step with copy=False hands its numbers to the next member.
+    writes = not all(_leaves_rows_alone(type(voter)) for voter in voters if voter is not None)
     with one_thread:
         for start in range(0, len(voters), width):
             some = list(voters[start : start + width])
@@ -194,12 +196,16 @@ def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
                     known = dict(zip(nets, scores, strict=True))
                 for j, voter in enumerate(some):
                     if voter is not None:
-                        # A copy each: a step with copy=False hands its numbers to the next.
-                        rows = None if j in known else own_copy(block)
+                        rows = None if j in known else own_copy(block) if writes else block
                         out[b, :, start + j] = answer(
                             voter, rows, classes, seen[start + j], known.get(j)
                         )
     return out.reshape(-1, len(voters), *shape)
+
+
+def _leaves_rows_alone(kind):
+    """Say whether a class is so fast to predict that a copy shows, and never writes."""
+    return kind.__module__.startswith(("sklearn.tree.", "sklearn.dummy", "sklearn.naive_bayes"))
 
 
 def _predicted(voter, block, classes, seen, scores=None):

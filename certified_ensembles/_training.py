@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
@@ -118,11 +119,18 @@ def _chunks(members, sizes, width, most_bytes):
         yield chunk
 
 
+def in_turn(tasks, n_jobs):
+    """Run tasks in parallel; results in order, each as it arrives if the backend can do that."""
+    backend, _ = get_active_backend()  # Ray's cannot
+    how = "generator" if backend.supports_return_generator else "list"
+    return Parallel(n_jobs=n_jobs, return_as=how)(tasks)
+
+
 def train_members(tasks, filled, n_members, n_jobs, verbose):
     """Run tasks that return lists of members, those at the places in filled; None elsewhere."""
     members = [None] * n_members
     with one_thread, workers_may_stop():
-        chunks = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+        chunks = in_turn(tasks, n_jobs)
         results = progress(itertools.chain.from_iterable(chunks), len(filled), "fit", verbose)
         for i, member in zip(filled, results, strict=True):
             members[i] = member
