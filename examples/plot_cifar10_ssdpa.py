@@ -9,8 +9,8 @@ too, for ``EPOCHS`` epochs. Without one it takes the idea alone: views of one im
 alike, said in linear algebra. How far does that go?
 
 CIFAR-10 is looked for on disk only; one call of
-:func:`~certified_ensembles.datasets.fetch_cifar10` downloads it. Without a GPU this takes about
-ten minutes on two cores.
+:func:`~certified_ensembles.datasets.fetch_cifar10` downloads it. Without a GPU this takes ten to
+twenty minutes on two cores, and 4.3 GB of memory.
 """
 
 import os
