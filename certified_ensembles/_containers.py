@@ -13,7 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import _num_samples
 
-_BLOCK_BYTES = 1 << 23
+# Rows read from a file at once; and rows encoded at once, few enough to stay in a core's cache.
+_BLOCK_BYTES, _TABLE_BYTES = 1 << 23, 1 << 19
 _GATHERED = 256
 
 
@@ -113,14 +114,14 @@ def _column(series):
     return series.to_numpy(dtype=object) if own and series.isna().any() else np.asarray(series)
 
 
-def row_blocks(table):
-    """Yield slices of rows of about 8 MB each."""
+def row_blocks(table, most_bytes=_BLOCK_BYTES):
+    """Yield slices of rows of about 8 MB each, or of another size."""
     n = table.shape[0]
     if sp.issparse(table):
         width = 12 * table.nnz // max(n, 1)
     else:
         width = table.dtype.itemsize * int(np.prod(table.shape[1:]))
-    step = max(1, _BLOCK_BYTES // max(width, 1))
+    step = max(1, most_bytes // max(width, 1))
     for start in range(0, n, step):
         yield slice(start, min(start + step, n))
 
@@ -134,12 +135,12 @@ def dense_width(X):
 
 
 def table_blocks(X):
-    """Yield the rows of X as tables (see :func:`as_table`) of about 8 MB each.
+    """Yield the rows of X as tables (see :func:`as_table`) of about half a megabyte each.
 
     An array becomes a table block by block: a memory-mapped one is never held as a whole.
     """
     table = X if isinstance(X, np.ndarray) and X.ndim and X.dtype.kind in "biuf" else as_table(X)
-    for rows in row_blocks(table):
+    for rows in row_blocks(table, _TABLE_BYTES):
         yield as_table(table[rows])
         forget_pages(X)
 

@@ -81,7 +81,7 @@ def plain_floats(X, single):
         return X.astype(target, copy=False) if X.dtype.kind in ("f" if single else "biuf") else X
     if isinstance(X, np.ndarray):
         kinds = "f" if single or X.ndim != 2 else "biuf"
-        return X.astype(target, copy=False) + target.type(0) if X.dtype.kind in kinds else X
+        return np.add(X, target.type(0), dtype=target) if X.dtype.kind in kinds else X  # one zero
     if single:
         return X
     if hasattr(X, "iloc") and X.ndim == 2:

@@ -226,12 +226,12 @@ def _ordered(A):
     if kind == "b" or A.dtype == np.uint8:
         return A.astype(np.uint8)
     if kind == "f":
-        A = _plain(A.astype(np.float32 if size <= 4 else np.float64))
-        size = A.dtype.itemsize
-        bits = np.ascontiguousarray(A).view(f"u{size}")
-        sign = bits.dtype.type(1 << (8 * size - 1))
-        bits = np.where(bits & sign, ~bits, bits | sign)
-        return bits.astype(f">u{size}")
+        A = np.ascontiguousarray(_plain(A.astype(np.float32 if size <= 4 else np.float64)))
+        bits = A.view(f"i{A.dtype.itemsize}")
+        keys = bits >> (8 * A.dtype.itemsize - 1)  # all ones for negative numbers
+        keys |= np.iinfo(keys.dtype).min
+        keys ^= bits
+        return keys.astype(keys.dtype.newbyteorder(">")).view(f">u{A.dtype.itemsize}")
     if kind == "u":
         return A.astype(f">u{size}")
     sign = np.array(1 << (8 * size - 1), dtype=f"u{size}")
@@ -246,14 +246,15 @@ def _sort_keys(X):
     if table.dtype.kind == "O":
         return [_object_key(row) for row in table]
     table = native(table)
-    if table.dtype.kind == "f" and table.dtype.itemsize > 8:
+    if _is_long(table):
         return [_ordered(_pairs(row).T).tobytes() for row in table]
-    width = table.shape[1]
-    if width == 0:
-        return [b""] * len(table)
-    keys = np.ascontiguousarray(_ordered(table))
-    raw, width = memoryview(keys.tobytes()), width * keys.dtype.itemsize
+    keys = _ordered(table)
+    raw, width = memoryview(keys.tobytes()), table.shape[1] * keys.dtype.itemsize
     return [bytes(raw[i * width : (i + 1) * width]) for i in range(len(keys))]
+
+
+def _is_long(A):
+    return A.dtype.kind == "f" and A.dtype.itemsize > 8
 
 
 def _object_key(row):
@@ -313,9 +314,10 @@ def canonical_order(X, y=None, *others):
     """
     start = _leading_columns(X)
     if start is not None:
-        keys = _sort_keys(start)
-        if len(set(keys)) == len(keys):
-            return _argsort(keys)
+        order = np.argsort(start, kind="stable")
+        start = start[order]
+        if (start[1:] != start[:-1]).all():
+            return order
     columns = [_sort_keys(values) for values in (X, y, *others) if values is not None]
     keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     return _argsort(keys)
@@ -326,8 +328,14 @@ def _argsort(keys):
 
 
 def _leading_columns(X, n_columns=64):
-    """Return the first columns of a wide numeric array: where they differ they decide alone."""
-    if isinstance(X, np.ndarray) and X.dtype.kind in "biuf" and X.ndim > 1:
-        table = X.reshape(len(X), int(np.prod(X.shape[1:])))
-        return table[:, :n_columns] if table.shape[1] > n_columns else None
-    return None
+    """Return the first columns of a numeric array as text that sorts like them, one a row.
+
+    Where all differ they decide alone.
+    """
+    if not isinstance(X, np.ndarray) or X.dtype.kind not in "biuf" or X.ndim < 2 or not X.size:
+        return None
+    table = native(X.reshape(len(X), -1)[:, :n_columns])
+    if _is_long(table):
+        return None
+    keys = np.ascontiguousarray(_ordered(table))
+    return keys.view(f"S{keys.shape[1] * keys.dtype.itemsize}")[:, 0]
