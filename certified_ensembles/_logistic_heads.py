@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from ._head_tasks import groups_of, slices, stack_rows
+from ._head_tasks import groups_of, slices
 from ._newton import Sigmoid, Softmax, minimise
 
 # Newton's steps before scikit-learn's own solver takes over: about six are needed.
@@ -16,7 +16,7 @@ _MOST_COORDINATES, _MOST_NUMBERS = 400, 1 << 22
 _NONE = 1e-14
 _ROUNDING = 1e-12
 # Classes are padded to a multiple of this, so that members with a few less share a stack.
-_CLASSES = 4
+_CLASSES = 2
 _STACK_BYTES = 1 << 21
 _FREE = {"C", "tol", "fit_intercept", "max_iter", "random_state"}
 
@@ -56,60 +56,55 @@ def _shape(task):
 
 def _fit_stack(group):
     head = group[0].head
-    # Rows are centred twice, slice by slice: quicker than to keep and reread them.
-    parts = slices(len(group), 8 * group[0].n_padded * group[0].X.shape[1])
-    uncorrelate = _uncorrelate_wide if group[0].wide else _uncorrelate_tall
-    X, scatter, back, mean = (
-        np.concatenate(arrays)
-        for arrays in zip(*(uncorrelate(group[part]) for part in parts), strict=True)
-    )
-    loss, n_rows = _loss(group), np.array([len(task.X) for task in group], dtype=float)
+    wide, n_padded, n_features, n_outputs = _shape(group[0])
+    n_coordinates = n_padded if wide else n_features
+    X = np.zeros((len(group), n_padded, n_coordinates))
+    scatter = np.zeros((len(group), n_coordinates))
+    n_rows, offset = np.empty(len(group)), np.empty(len(group))
+    ways = []
+    for i, task in enumerate(group):
+        rows, own_scatter, back, mean = _uncorrelate(task, head.fit_intercept)
+        X[i, : rows.shape[0], : rows.shape[1]] = rows
+        scatter[i, : len(own_scatter)] = own_scatter
+        n_rows[i], offset[i] = len(rows), np.abs(mean).max()
+        ways.append((back, mean))
     weights, bias, error, n_iter, converged = minimise(
-        X, scatter, loss, 1 / head.C, n_rows, np.abs(mean).max(axis=1),
+        X, scatter, _loss(group, n_padded, n_outputs), 1 / head.C, n_rows, offset,
         intercept=head.fit_intercept, tol=head.tol, max_iter=min(head.max_iter, _MOST_STEPS),
     )  # fmt: skip
-    weights = weights @ back
-    for part in parts:
-        own = group[part]
-        rows, _ = stack_rows(own, head.fit_intercept)
-        coef = weights[part] @ rows if own[0].wide else weights[part]
-        b = bias[part] - (coef @ mean[part][:, :, None])[:, :, 0]
-        # What the dropped coordinates may add to the gradient.
-        hidden = np.sqrt(_NONE * scatter[part].max(axis=1) * n_rows[part])
-        for i, task in enumerate(own):
-            good = converged[part][i] and np.isfinite(coef[i]).all()
-            if good and hidden[i] > head.tol * n_rows[part][i]:
-                good = _is_minimum(
-                    coef[i], error[part][i], rows[i], head.tol * len(task.X), head.C
-                )
-            if good:
-                _note(task, coef[i], b[i], n_iter[part][i])
+    # What the dropped coordinates may add to the gradient.
+    hidden = np.sqrt(_NONE * scatter.max(axis=1) * n_rows)
+    for i, (task, (back, mean)) in enumerate(zip(group, ways, strict=True)):
+        coef = weights[i, :, : len(back)] @ back
+        if wide:  # from weights of centred rows to weights of features
+            coef = coef @ task.X - np.outer(coef.sum(axis=1), mean)
+        good = converged[i] and np.isfinite(coef).all()
+        if good and hidden[i] > head.tol * n_rows[i]:
+            own_error = error[i, :, : len(task.X)]
+            good = _is_minimum(coef, own_error, task.X - mean, head.tol * n_rows[i], head.C)
+        if good:
+            _note(task, coef, bias[i] - coef @ mean, n_iter[i])
 
 
-def _uncorrelate_wide(group):
-    """Return rows in coordinates, their sums of squares, the way back to rows, and means."""
-    X, mean = stack_rows(group, group[0].head.fit_intercept)
-    scatter, U = _eigen(X @ X.transpose(0, 2, 1))
-    root = np.sqrt(np.where(scatter > _NONE * scatter[:, -1:], scatter, 0))[:, None, :]
-    back = np.divide(U, root, out=np.zeros_like(U), where=root > 0)
-    return U * root, root[:, 0] ** 2, back.transpose(0, 2, 1), mean
+def _uncorrelate(task, centre):
+    """Return rows in coordinates, their sums of squares, the way back, and means.
 
-
-def _uncorrelate_tall(group):
-    """Return the same with the way back to features."""
-    X, mean = stack_rows(group, group[0].head.fit_intercept)
-    scatter, V = _eigen(X.transpose(0, 2, 1) @ X)
-    return X @ V, np.maximum(scatter, 0), V.transpose(0, 2, 1), mean
-
-
-def _eigen(products):
+    The coordinates are at most as many as there are rows or features. The way back leads to
+    weights of centred rows if there are fewer rows than features, else of features.
+    """
+    X = task.X
+    mean = np.add.reduce(X, axis=0) / len(X) if centre else np.zeros(X.shape[1])
+    X = X - mean
     try:
-        return np.linalg.eigh(products)
-    except np.linalg.LinAlgError:  # one of them: find out which
-        if len(products) > 1:
-            values, vectors = zip(*(_eigen(one[None]) for one in products), strict=True)
-            return np.concatenate(values), np.concatenate(vectors)
-        return np.full(products.shape[:2], np.nan), np.full_like(products, np.nan)
+        scatter, basis = np.linalg.eigh(X @ X.T if task.wide else X.T @ X)
+    except np.linalg.LinAlgError:
+        scatter, basis = np.full(min(X.shape), np.nan), np.full([min(X.shape)] * 2, np.nan)
+    if not task.wide:
+        return X @ basis, np.maximum(scatter, 0), basis.T, mean
+    scatter = np.where(scatter > _NONE * scatter[-1], scatter, 0)
+    root = np.sqrt(scatter)
+    back = np.divide(basis, root, out=np.zeros_like(basis), where=root > 0)
+    return basis * root, scatter, back.T, mean
 
 
 def _is_minimum(coef, error, rows, most, C):
@@ -118,8 +113,8 @@ def _is_minimum(coef, error, rows, most, C):
     return (gradient <= most + _ROUNDING * (np.abs(error) @ np.abs(rows) + np.abs(coef) / C)).all()
 
 
-def _loss(group):
-    shape = len(group), _shape(group[0])[-1], group[0].n_padded
+def _loss(group, n_padded, n_outputs):
+    shape = len(group), n_outputs, n_padded
     Y, classes, rows = np.zeros(shape), np.zeros(shape[:2]), np.zeros((shape[0], shape[2]))
     for i, task in enumerate(group):
         n = len(task.X)
