@@ -38,6 +38,7 @@ from ._containers import (
     stored_blocks,
 )
 from ._deterministic import is_net, parts_of
+from ._device import is_finite_table, is_on_device, on_host
 from ._members import (
     count_votes,
     first_choices,
@@ -45,6 +46,7 @@ from ._members import (
     iter_scores,
     iter_votes,
     stateless_steps,
+    take_device_rows,
 )
 from ._training import fit_members
 from .certificates import (
@@ -89,6 +91,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _validate_rows(self, X, reset):
         """Check the container; what a row may hold is for the members to decide."""
+        X = on_host(X)
         if not is_stored(X) and is_text(X):
             if reset:
                 for name in ("n_features_in_", "feature_names_in_"):
@@ -124,6 +127,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"This {type(self).__name__} estimator requires y to be passed, but the target "
                 "y is None."
             )
+        y = on_host(y)
         texts = [isinstance(label, str) for label in y] if isinstance(y, list | tuple) else [True]
         if any(texts) and not all(texts):
             raise ValueError(
@@ -206,6 +210,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _member_params(self, params):
         """Return what goes to the members' fit, by routing where that is enabled."""
+        params = {name: on_host(value) for name, value in params.items()}
         if _routing_enabled():
             return dict(process_routing(self, "fit", **params).estimator.fit)
         return {name: value for name, value in params.items() if value is not None}
@@ -234,7 +239,13 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _features_of(self, X):
         """Return what the members see of test rows."""
+        if is_on_device(X) and self._take_device_rows() and is_finite_table(X):
+            return validate_data(self, X, reset=False, skip_check_array=True)
         return self._validate_rows(X, reset=False)
+
+    def _take_device_rows(self):
+        """Say whether test rows on a GPU stay there."""
+        return take_device_rows(self.estimators_, self._shared_steps)
 
     def _voters(self):
         """Return the members to ask, and the sorted labels that they answer with."""
@@ -416,7 +427,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         y_true = None
         if y is not None:
             check_consistent_length(X, y)
-            y = np.asarray(y)
+            y = np.asarray(on_host(y))
             y_true = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
             # A label that no member knows is never predicted: such a row does not count.
             known = self.classes_[y_true] == y

@@ -1,5 +1,6 @@
 """Linear members: trained in batches, asked by matrix products of a fixed shape."""
 
+import functools
 import itertools
 import threading
 
@@ -22,6 +23,7 @@ from sklearn.utils import check_array
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._containers import n_rows
+from ._device import DeviceRows, DeviceScores, is_on_device, precision, stacked
 from ._heads import heads_trainer
 
 __all__ = ["heads_trainer", "is_linear", "linear_ballots", "linear_scores", "linear_votes"]
@@ -44,13 +46,13 @@ _LINEAR = (
 # the numbers of members and of features: one product a class, for every stack of members,
 # weights that are missing zero. A row with a new label then adds a product for that class and
 # leaves every other as it was.
-_STACKED, _STACKED_WIDE, _WIDE = 128, 16, 2**14
+_STACKED, _STACKED_WIDE, _WIDE = 240, 16, 2**14
 
 
-def _stack_width(n_members, n_features):
-    """Return the number of members in a product, the last one filled up."""
-    most = _STACKED if n_features <= _WIDE else _STACKED_WIDE
-    return -(-n_members // (8 * -(-n_members // most))) * 8
+def _stacks(n_members, most):
+    """Return the members of every product, and its width, up to which the last is filled."""
+    width = -(-n_members // (8 * -(-n_members // most))) * 8
+    return [slice(s, min(s + width, n_members)) for s in range(0, n_members, width)], width
 
 
 def is_linear(voters):
@@ -76,7 +78,7 @@ def linear_ballots(voters, classes, blocks, dtype, n_jobs):
         Members for which :func:`is_linear` holds.
     classes : ndarray of shape (n_classes,)
         Sorted labels.
-    blocks : list of array-like or sparse matrix
+    blocks : list of array-like or sparse matrix, or from `device_blocks`
         Test rows; float32 rows are multiplied in single precision.
     dtype : numpy dtype
         Of the ballots.
@@ -108,12 +110,9 @@ def linear_votes(voters, classes, blocks, n_jobs):
     lock = threading.Lock()
 
     def count(part, members, scores):
-        for i, chosen in enumerate(scores.choices(), part.start):
-            for c in scores.present:
-                mine = np.equal(chosen, c + 1).view(np.uint8)
-                count = np.add.reduce(mine, axis=0, dtype=np.uint8)  # stacks are narrower than 255
-                with lock:
-                    votes[i, c] += count
+        for i, c, own in scores.counts():
+            with lock:
+                votes[part.start + i, c] += own
 
     _over_stacks(count, voters, classes, blocks, n_jobs)
     return votes.transpose(0, 2, 1).reshape(-1, len(classes))
@@ -141,16 +140,21 @@ def linear_scores(voters, classes, blocks, n_jobs):
 
 
 def _precision(blocks):
+    if is_on_device(blocks[0]):
+        return precision(blocks[0])
     return np.float32 if getattr(blocks[0], "dtype", None) == np.float32 else np.float64
 
 
 def _over_stacks(consume, voters, classes, blocks, n_jobs):
     """Call ``consume(part of the blocks, members, scores)`` for all stacks, in threads."""
+    if is_on_device(blocks[0]):
+        _over_stacks_there(consume, voters, classes, blocks)
+        return
     dtype = _precision(blocks)
     blocks = [_with_ones(check_array(b, accept_sparse="csr", dtype=dtype)) for b in blocks]
     tables = [_as_table(voter, classes) for voter in voters]
-    width = _stack_width(len(voters), blocks[0].shape[1] - 1)
-    stacks = [slice(s, min(s + width, len(voters))) for s in range(0, len(voters), width)]
+    n_features = blocks[0].shape[1] - 1
+    stacks, width = _stacks(len(voters), _STACKED if n_features <= _WIDE else _STACKED_WIDE)
     n_parts = min(len(blocks), -(-2 * effective_n_jobs(n_jobs) // len(stacks)))
     bounds = np.linspace(0, len(blocks), n_parts + 1).astype(int)
 
@@ -162,6 +166,22 @@ def _over_stacks(consume, voters, classes, blocks, n_jobs):
     Parallel(n_jobs=n_jobs, require="sharedmem")(
         delayed(work)(stack, a, b) for stack in stacks for a, b in itertools.pairwise(bounds)
     )
+
+
+def _over_stacks_there(consume, voters, classes, blocks):
+    """Do the same on the device of the blocks, on one stream, where products repeat themselves."""
+    rows = DeviceRows(blocks)
+    stacks, width = _stacks(len(voters), stacked(rows.n_features))
+    for stack in stacks:
+        tables = [_as_table(voter, classes) for voter in voters[stack]]
+        fill = functools.partial(_stack_class, tables)
+        with np.errstate(all="ignore"):  # weights beyond single precision
+            scores = DeviceScores(fill, _present(tables), width, len(classes), rows)
+            consume(slice(0, len(blocks)), stack, scores)
+
+
+def _present(tables):
+    return sorted(set().union(*tables))
 
 
 def _with_ones(block):
@@ -206,7 +226,7 @@ class _StackScores:
     def __init__(self, tables, width, n_classes, blocks):
         self.tables, self.width, self.blocks = tables, width, blocks
         self.dtype, self.n_classes = blocks[0].dtype, n_classes
-        self.present = sorted(set().union(*tables))
+        self.present = _present(tables)
 
     def __iter__(self):
         """Yield ``(class, block, scores of shape (width, n_rows))``, overwritten each time."""
@@ -215,7 +235,7 @@ class _StackScores:
         dense = isinstance(self.blocks[0], np.ndarray)
         weights = np.empty((self.width, n_features), self.dtype)
         for c in self.present:
-            weighted = self._stack_class(c, weights)
+            weighted = _stack_class(self.tables, c, weights)
             turned = None if dense else np.ascontiguousarray(weights.T)
             for i, block in enumerate(self.blocks):
                 if not weighted:  # nothing but zeros to multiply
@@ -243,18 +263,27 @@ class _StackScores:
             np.fmax(best[i], score, out=best[i])
         return chosen
 
-    def _stack_class(self, c, weights):
-        """Stack weights and intercepts of one class, and say whether there are any weights.
+    def counts(self):
+        """Yield ``(block, class, how many members choose it on each row)``."""
+        for i, chosen in enumerate(self.choices()):
+            for c in self.present:
+                mine = np.equal(chosen, c + 1).view(np.uint8)
+                # Stacks are narrower than 255.
+                yield i, c, np.add.reduce(mine, axis=0, dtype=np.uint8)
 
-        A member without the class gets the score -inf.
-        """
-        weights[len(self.tables) :, :-1], weights[len(self.tables) :, -1] = 0.0, -np.inf
-        weighted = False
-        for own, table in zip(weights, self.tables, strict=False):
-            w, base, own[-1] = table.get(c, (None, None, -np.inf))
-            weighted |= w is not None
-            if base is not None:
-                np.subtract(w, base, out=own[:-1], casting="same_kind")
-            else:
-                own[:-1] = 0.0 if w is None else w
-        return weighted
+
+def _stack_class(tables, c, weights):
+    """Stack weights and intercepts of one class, and say whether there are any weights.
+
+    A member without the class gets the score -inf.
+    """
+    weights[len(tables) :, :-1], weights[len(tables) :, -1] = 0.0, -np.inf
+    weighted = False
+    for own, table in zip(weights, tables, strict=False):
+        w, base, own[-1] = table.get(c, (None, None, -np.inf))
+        weighted |= w is not None
+        if base is not None:
+            np.subtract(w, base, out=own[:-1], casting="same_kind")
+        else:
+            own[:-1] = 0.0 if w is None else w
+    return weighted

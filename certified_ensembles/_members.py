@@ -11,6 +11,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ._containers import dense_width, n_rows, own_copy, take
 from ._deterministic import one_thread, plain_floats
+from ._device import SPAN_BYTES, block_rows, device_blocks, is_on_device
 from ._linear import is_linear, linear_ballots, linear_scores, linear_votes
 from ._training import StoredMembers, in_turn, progress, without_steps, workers_may_stop
 
@@ -100,21 +101,17 @@ def iter_votes(members, seen, classes, X, **how):
 
 def _iter_spans(ask, members, X, row_bytes, *, steps, single, n_jobs, verbose=0):
     """Yield what members answer, some blocks of test rows at a time."""
-    n = n_rows(X)
+    n, blocks_of, size, most_bytes = n_rows(X), _blocks, BLOCK_ROWS, _SPAN_BYTES
     row_bytes += dense_width(X)
-    span = BLOCK_ROWS * max(1, _SPAN_BYTES // (row_bytes * BLOCK_ROWS))
-    if isinstance(members, StoredMembers):  # nets: loaded when they are asked, some at a time
-        voters, linear = members.without_steps(len(steps)), False
-    else:
-        voters = [without_steps(member, len(steps)) for member in members]
-        linear = is_linear(voters)
+    if is_on_device(X):
+        row_bytes += 8 * X.shape[1]
+        blocks_of, size, most_bytes = device_blocks, block_rows(X), SPAN_BYTES
+    span = size * max(1, most_bytes // (row_bytes * size))
+    voters, linear = _voters(members, steps)
     with one_thread:
         for start in range(0, n, span):
             stop = min(start + span, n)
-            blocks = [
-                take(X, np.minimum(np.arange(s, s + BLOCK_ROWS), stop - 1))
-                for s in range(start, stop, BLOCK_ROWS)
-            ]
+            blocks = blocks_of(X, start, stop)
             if steps:
                 blocks = Parallel(n_jobs=n_jobs, require="sharedmem")(
                     delayed(_transform)(steps, plain_floats(block, single)) for block in blocks
@@ -122,6 +119,27 @@ def _iter_spans(ask, members, X, row_bytes, *, steps, single, n_jobs, verbose=0)
             if not linear:
                 blocks = [plain_floats(block, single) for block in blocks]
             yield slice(start, stop), ask(voters, linear, blocks, n_jobs, verbose)[: stop - start]
+
+
+def _voters(members, steps):
+    """Return members without the steps that all share, and whether all are linear."""
+    if isinstance(members, StoredMembers):  # nets: loaded when they are asked, some at a time
+        return members.without_steps(len(steps)), False
+    voters = [without_steps(member, len(steps)) for member in members]
+    return voters, is_linear(voters)
+
+
+def take_device_rows(members, steps):
+    """Say whether members answer where the test rows are: linear ones that get them as given."""
+    return not steps and _voters(members, steps)[1]
+
+
+def _blocks(X, start, stop):
+    """Return some rows of X in blocks of one size, the last filled up with copies of its last."""
+    return [
+        take(X, np.minimum(np.arange(s, s + BLOCK_ROWS), stop - 1))
+        for s in range(start, stop, BLOCK_ROWS)
+    ]
 
 
 def stateless_steps(estimator):

@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._certificate import CertificateWarning
+from ._device import on_host
 from ._ensemble import BasePartitionEnsemble
 from .certificates import threat_cost
 from .hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
@@ -235,6 +236,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         if groups is None:
             self.partitioned_by_ = "features and label" if uses_labels(hasher) else "features"
             return assign_partitions(hasher, X, y, self._n_fine)
+        groups = on_host(groups)
         check_consistent_length(X, groups)
         self.partitioned_by_ = "source"
         key = hasher.key if isinstance(hasher, ContentHasher) else None

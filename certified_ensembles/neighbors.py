@@ -9,6 +9,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._certificate import Certificate
+from ._device import on_host
 from ._ensemble import BasePartitionEnsemble
 from ._nearest import NearestRows
 from .certificates.neighbors import nearest_neighbor_radius
@@ -103,7 +104,7 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
     _validate_labels = BasePartitionEnsemble._validate_labels
 
     def _validate_rows(self, X, reset):
-        return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+        return validate_data(self, on_host(X), reset=reset, dtype=[np.float64, np.float32])
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):

@@ -384,6 +384,10 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     def _features_of(self, X):
         return self._check_features(self._features.transform(super()._features_of(X)))
 
+    def _take_device_rows(self):
+        plain = self._kind == "plain" and self.representation_ is None
+        return plain and super()._take_device_rows()
+
     def _voters(self):
         if self._kind != "masked":
             return super()._voters()

@@ -1,0 +1,204 @@
+"""Test rows on a GPU: the products of linear members run where the rows are.
+
+Any library with the array API will do (torch, CuPy); none is imported here. Members are trained
+on the host, wherever their rows come from: batched solvers of a GPU choose their algorithm by
+the number of systems in a batch and do not promise that a system's solution is the same in any
+company, which a certificate needs. Products of one shape, one after the other on one stream, do
+have that property.
+"""
+
+import numpy as np
+from sklearn.externals.array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    to_device,
+)
+
+# Rows of a product, and members that share it at most: enough of both to fill a GPU. Neither
+# may depend on anything but the numbers of members and of features (see `_linear`).
+_ROWS, _ROWS_WIDE, _STACKED, _STACKED_WIDE, _WIDE = 2048, 256, 1024, 128, 2**14
+# Of rows and ballots together that are asked at once.
+SPAN_BYTES = 1 << 29
+
+# DLPack's numbers of memory that the host reads: its own, and what CUDA or ROCm have pinned.
+_HOST = (1, 3, 11)
+
+
+# ---------------------------------------------------------------- arrays of other libraries
+
+
+def is_on_device(X):
+    """Say whether X is an array in memory that the host cannot read."""
+    return _is_foreign(X) and X.__dlpack_device__()[0] not in _HOST
+
+
+def on_host(X):
+    """Return an array of another library as one of numpy, anything else as it is.
+
+    An array in the memory of the host is not copied.
+    """
+    if not _is_foreign(X):
+        return X
+    try:
+        return np.asarray(to_device(_without_gradients(X), "cpu"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        error.add_note(
+            f"Raised while rows of type {X.dtype} were copied to numpy: pass a dense array of a "
+            "type that numpy knows, such as float32."
+        )
+        raise
+
+
+def _is_foreign(X):
+    if isinstance(X, np.ndarray | np.generic) or not hasattr(X, "__dlpack_device__"):
+        return False
+    return is_array_api_obj(X)
+
+
+def _without_gradients(X):
+    return X.detach() if hasattr(X, "detach") else X
+
+
+# ---------------------------------------------------------------- blocks of rows
+
+
+def is_finite_table(X):
+    """Say whether X, on a device, has two axes, one row or more, and finite numbers alone."""
+    if X.ndim != 2 or 0 in X.shape:
+        return False
+    xp = array_namespace(X)
+    if xp.isdtype(X.dtype, "real floating"):
+        return bool(xp.all(xp.isfinite(_without_gradients(X))))
+    return xp.isdtype(X.dtype, ("bool", "integral"))
+
+
+def block_rows(X):
+    """Return the number of rows in a block of X."""
+    return _ROWS if X.shape[1] <= _WIDE else _ROWS_WIDE
+
+
+def stacked(n_features):
+    """Return how many members may share a product on a device."""
+    return _STACKED if n_features <= _WIDE else _STACKED_WIDE
+
+
+def device_blocks(X, start, stop):
+    """Return some rows of X in blocks of :func:`block_rows`, the last filled up with zeros."""
+    xp, size = array_namespace(X), block_rows(X)
+    X = _without_gradients(X)
+    blocks = [X[first : min(first + size, stop), :] for first in range(start, stop, size)]
+    missing = len(blocks) * size - (stop - start)
+    if missing:
+        zeros = xp.zeros((missing, X.shape[1]), dtype=X.dtype, device=device(X))
+        blocks[-1] = xp.concat([blocks[-1], zeros], axis=0)
+    return blocks
+
+
+def precision(block):
+    """Return the type in which a block is multiplied: single if that is its own, else double."""
+    return np.float32 if block.dtype == array_namespace(block).float32 else np.float64
+
+
+def _widened(block):
+    """Return a block with a feature that is one, for the intercepts, and with zeros beside it.
+
+    The copy has its own memory: the layout of the caller's array must not choose the way in
+    which it is multiplied. Zeros because products of odd widths are slow.
+    """
+    xp, (n_rows, n_features) = array_namespace(block), block.shape
+    dtype = xp.float32 if precision(block) is np.float32 else xp.float64
+    how = {"dtype": dtype, "device": device(block)}
+    zeros = xp.zeros((n_rows, -(n_features + 1) % 8), **how)
+    return xp.concat([xp.astype(block, dtype), xp.ones((n_rows, 1), **how), zeros], axis=1)
+
+
+# ---------------------------------------------------------------- scores
+
+
+class DeviceRows:
+    """Test rows as they are multiplied on their device: the blocks of :func:`device_blocks`."""
+
+    def __init__(self, blocks):
+        self.n_features, self.precision = blocks[0].shape[1], precision(blocks[0])
+        self.blocks = [_widened(block) for block in blocks]
+
+
+class DeviceScores:
+    """The scores of one stack of members on blocks of test rows, computed where these are.
+
+    Parameters
+    ----------
+    fill : callable
+        ``fill(c, weights)`` writes weights and intercepts of class c for all members into an
+        array of numpy of shape (width, n_features + 1), and says whether there are any weights.
+    present : list of int
+        The classes that a member of the stack knows, in order.
+    width : int
+        Number of members in a product.
+    n_classes : int
+    rows : DeviceRows
+    """
+
+    def __init__(self, fill, present, width, n_classes, rows):
+        self.fill, self.present, self.width, self.rows = fill, present, width, rows
+        self.xp, self.device = array_namespace(rows.blocks[0]), device(rows.blocks[0])
+        self.code = self.xp.int16 if n_classes < 2**15 - 1 else self.xp.int32
+
+    def __iter__(self):
+        """Yield ``(class, block, scores of shape (width, n_rows))``, as arrays of numpy."""
+        for c, i, score in self._scores():
+            yield c, i, on_host(score)
+
+    def choices(self):
+        """Return for each block the index of the best class plus one, zero without any.
+
+        A score that is not a number never wins, and ties go to the smaller class.
+        """
+        return [on_host(chosen) for chosen in self._choices()]
+
+    def counts(self):
+        """Yield ``(block, class, how many members choose it on each row)``."""
+        xp = self.xp
+        for i, chosen in enumerate(self._choices()):
+            each = [
+                xp.sum(xp.astype(chosen == c + 1, xp.int64), axis=0, dtype=xp.int64)
+                for c in self.present
+            ]
+            if each:
+                counts = on_host(xp.stack(each))
+                yield from ((i, c, count) for c, count in zip(self.present, counts, strict=True))
+
+    def _choices(self):
+        xp, blocks = self.xp, self.rows.blocks
+        shape, how = (self.width, blocks[0].shape[0]), {"device": self.device}
+        chosen = [xp.zeros(shape, dtype=self.code, **how) for _ in blocks]
+        best = [xp.full(shape, -xp.inf, dtype=block.dtype, **how) for block in blocks]
+        for c, i, score in self._scores():
+            better = score > best[i]
+            chosen[i] = xp.where(better, xp.full((), c + 1, dtype=self.code, **how), chosen[i])
+            best[i] = xp.where(better, score, best[i])
+        return chosen
+
+    def _scores(self):
+        xp, blocks, n_features = self.xp, self.rows.blocks, self.rows.n_features
+        stack = np.zeros((self.width, blocks[0].shape[1]), self.rows.precision)
+        for c in self.present:
+            weighted = self.fill(c, stack[:, : n_features + 1])
+            weights = xp.asarray(stack, device=self.device, copy=True)
+            for i, block in enumerate(blocks):
+                if weighted:
+                    score = xp.matmul(weights, block.T)
+                    _refuse_half_precision(score, weights)
+                else:  # nothing but zeros to multiply
+                    column = weights[:, n_features : n_features + 1]
+                    score = xp.broadcast_to(column, (self.width, block.shape[0]))
+                yield c, i, score
+
+
+def _refuse_half_precision(score, weights):
+    if score.dtype != weights.dtype:
+        raise RuntimeError(
+            f"A product of {weights.dtype} came out as {score.dtype}: torch.autocast, or its "
+            "like, is switched on. Ask the ensemble outside of it: few scores bear such rounding."
+        )
