@@ -25,7 +25,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
 from certified_ensembles._containers import take
@@ -187,6 +187,26 @@ def test_subclasses_are_asked_with_their_own_predict():
 
     clf = dpa(Contrary()).fit(X, Y)
     assert set(clf.predict(X_TEST)) == {0}
+
+
+@pytest.mark.parametrize("tree", [DecisionTreeClassifier(), ExtraTreeClassifier()], ids=str)
+@pytest.mark.parametrize("rows", [X_TEST, X_TEST + 0.1, X_TEST.astype(np.float32), "missing"])
+def test_trees_vote_as_they_answer_alone(tree, rows):
+    if isinstance(rows, str):  # the trees themselves say what they make of it
+        rows = np.where(np.arange(64) == 36, np.nan, X_TEST)
+    clf = dpa(tree, 30).fit(X, Y)
+    alone = np.column_stack([member.predict(rows) for member in clf.estimators_])
+    np.testing.assert_array_equal(clf.ballots(rows), alone)
+    ranked = dpa(tree, 30, aggregation="run_off").fit(X, Y)
+    np.testing.assert_array_equal(ranked.ballots(rows), alone)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+@pytest.mark.parametrize("huge", [1e39, np.inf])
+def test_trees_refuse_what_single_precision_cannot_hold(huge):
+    clf = dpa(DecisionTreeClassifier(), 3).fit(X, Y)
+    with pytest.raises(ValueError, match=r"too large|infinity"):
+        clf.predict(np.full((2, 64), huge))
 
 
 def test_float32_rows_are_multiplied_in_float32_and_agree_up_to_ties():
