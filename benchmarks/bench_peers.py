@@ -2,7 +2,7 @@
 
     python benchmarks/bench_peers.py [--fast] [--only ridge tree hashing ...] [--k 1200]
         [--n 60000] [--subset 100] [--repeats 3] [--n-jobs 1] [--memory] [--output docs/_static]
-    python benchmarks/bench_peers.py --table docs/_static/bench_peers.json
+    python benchmarks/bench_peers.py --add --output FOLDER ...    # one more part of the table
 
 Each row of the table trains and asks the same members on the same rows:
 
@@ -267,6 +267,17 @@ def draw(results, path):
     plt.close(fig)
 
 
+def place(result):
+    """Return the place of a result in the table."""
+    return ["hashing", *LINEAR, *OTHERS, "net"].index(result["member"]), result["n"], result["k"]
+
+
+def earlier(folder):
+    """Return the results of earlier runs, if there are any."""
+    path = Path(folder, "bench_peers.json")
+    return json.loads(path.read_text())["results"]["cases"] if path.exists() else []
+
+
 def write(results, limits, about, folder):
     """Write JSON, table and figure."""
     save("bench_peers", {"limits": limits, "cases": results}, folder)
@@ -289,11 +300,10 @@ def main():
     )
     parser.add_argument("--folder", help="where the large file goes")
     parser.add_argument("--output", help="folder for bench_peers.json, .txt and .png")
-    parser.add_argument("--table", help="print the table of a .json and stop")
+    parser.add_argument(
+        "--add", action="store_true", help="keep what bench_peers.json holds and is not run anew"
+    )
     args = parser.parse_args()
-    if args.table:
-        print(as_table(json.loads(Path(args.table).read_text())["results"]["cases"]))
-        return
     if args.fast:
         args.n, args.k, args.repeats, args.subset = [3000], [60], 2, 20
         args.n_test = args.n_test or 500
@@ -305,14 +315,21 @@ def main():
           f"{args.repeats} interleaved repeats, medians in seconds; * = scaled from "
           f"{args.subset} members")  # fmt: skip
     names = args.only or NAMES
-    results = []
+    results = earlier(args.output) if args.add else []
+
+    def note(result):
+        same = [r for r in results if place(r) == place(result)]
+        results[:] = sorted([r for r in results if r not in same] + [result], key=place)
+        show(result)
+        if args.output:  # so that what is done is kept
+            write(results, limits, about, args.output)
+
     with tempfile.TemporaryDirectory(prefix="bench_", dir=args.folder) as folder:
         for n in args.n:
             n_test = args.n_test or (2000 if n <= 10_000 else 10_000)
             data = rows(n, n_test, folder)
             if "hashing" in names:
-                results.append(hashing(data, args))
-                show(results[-1])
+                note(hashing(data, args))
             for name in names:
                 for k in args.k:
                     if name == "hashing" or not sensible(name, n, k):
@@ -327,10 +344,7 @@ def main():
                         }
                     flops = 2 * n_test * result["n_features"] * k * 10
                     result["product_seconds"] = flops / limits["gemm_float32"]
-                    results.append(result)
-                    show(result)
-                    if args.output:  # so that what is done is kept
-                        write(results, limits, about, args.output)
+                    note(result)
     print("\n" + as_table(results))
     if args.output:
         print("written: bench_peers.json, .txt and .png in", args.output)
