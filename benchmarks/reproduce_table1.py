@@ -6,8 +6,9 @@
 
 Levine and Feizi, "Deep Partition Aggregation", ICLR 2021: DPA with Networks in Networks, SS-DPA
 with RotNet (MNIST) or SimCLR (CIFAR-10, GTSRB) and heads on their features. Without --fast the
-settings are the paper's and want a GPU. Data comes from the folder that CERTIFIED_ENSEMBLES_DATA
-names. --memory keeps trained members and --checkpoint the state of a representation in training:
+settings are the paper's and want a GPU; where there is none, the script says so and stops. Data
+comes from the folder that CERTIFIED_ENSEMBLES_DATA names.
+--memory keeps trained members and --checkpoint the state of a representation in training:
 the same command goes on where it was killed, and ends with the same numbers.
 
 Where this differs from the paper: heads see each image as it is, not cropped or jittered anew in
@@ -144,10 +145,9 @@ def classifier(module, settings, n_classes, args, **params):
 
 def net_of_dpa(dataset, X, n_classes, args):
     params = {"flip": dataset == "cifar10"}
-    if dataset != "mnist":
-        # Members with hundreds of rows: a stack of the default size would exceed a GPU's memory.
-        params["stack_size"] = 1 if args.fast else 16
     if args.fast:
+        if dataset != "mnist":
+            params["stack_size"] = 1  # fewer members than slots
         params |= {"module__width": FAST_WIDTH, "crop_padding": X.shape[2] // 8}
     return classifier(NetworkInNetwork, paper_settings("nin"), n_classes, args, **params)
 
@@ -248,8 +248,18 @@ def parse_args():
     parser.add_argument("--memory", default=None, help="folder for trained members")
     parser.add_argument("--checkpoint", default=None, help="folder for representations")
     args = parser.parse_args()
+    cuda = torch.cuda.is_available()
+    if args.device.startswith("cuda") and not cuda:
+        parser.error(
+            f"--device {args.device} needs a GPU, and torch finds none; --fast runs on a CPU"
+        )
     if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+        if not (cuda or args.fast):
+            parser.error(
+                "the paper's settings want a GPU, and torch finds none: pass --fast for a small "
+                "run that shows the form of the table, or --device cpu if you have weeks"
+            )
+        args.device = "cuda" if cuda else "cpu"
     return args
 
 

@@ -67,11 +67,12 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         See `lr_milestones`.
     stack_size : int, default=None
         Members that :meth:`fit_together` trains as one: a multiple of 8, or 1 for one after
-        the other. None means 8 on a CPU, 32 there if the module has no convolutions, and 128
-        on other devices. It changes results by rounding.
+        the other. None means 8 on a CPU, 32 there if the module has no convolutions, and on
+        other devices as many as half of their memory takes, at most 128. It changes results by
+        rounding.
     precision : {"float32", "float64", "bfloat16"}, default="float32"
         Of weights and sums. "bfloat16" is mixed precision: products in bfloat16, weights and
-        sums in float32.
+        sums in float32. A member's bits depend on its company in none of them.
     criterion : class, default=torch.nn.CrossEntropyLoss
         The loss, of logits.
     optimizer, lr, max_epochs, batch_size, device, callbacks, verbose, **kwargs
@@ -331,7 +332,7 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         Notes
         -----
         Members whose batches fill up to the same sizes (see below) share a stack, which always
-        has ``stack_size`` slots; those left over train on nothing. A batch is filled up to a
+        has the same number of slots; those left over train on nothing. A batch is filled up to a
         multiple of 4 rows, at most a quarter more (without convolutions, to a power of two), with
         rows of weight zero that batch normalisation leaves out. The sizes follow from the
         number of a member's own rows. So the shape of every operation does, and no operation

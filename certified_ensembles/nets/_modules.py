@@ -209,6 +209,10 @@ class SquareMaps(nn.Module):
         super().__init__()
         self.channels = channels
 
+    def extra_repr(self):
+        """Return what sets this layer apart from others of its class."""
+        return f"{self.channels}"
+
     def forward(self, x):
         """Return maps, of shape (n, channels, side, side)."""
         if x.ndim == 4:

@@ -1,13 +1,15 @@
 """Training of many members as one: each ends as if the others were not there."""
 
+import inspect
 from collections import defaultdict
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ._operations import operations_of
-from ._stacked import Stack, has_convolutions
+from ._stacked import Stack, bytes_of_slot, has_convolutions
 from ._training import (
     PRECISIONS,
     Draws,
@@ -49,6 +51,10 @@ _ELEMENTWISE = (
 )  # fmt: skip
 
 
+# Arguments of an optimiser that choose its loop, or that not every loop has.
+_LOOPS = {"fused", "foreach", "capturable", "differentiable"}
+
+
 class _Job:
     """One member on its way: its rows, how they fall into batches, its draws."""
 
@@ -58,21 +64,25 @@ class _Job:
         self.shape = tuple(X.shape[1:])
         self.X, self.codes = at_least_two(X, codes)
         self.lengths = batch_lengths(len(self.codes), member.batch_size)
-        self.form = (self.shape, len(member.classes_))
+        self.module = member.initial_module(self.shape)
+        self.operations = _to_stack(member, self.module)
 
-    def key(self, coarse):
-        """Return what members share if they share every shape of the training.
+    def key(self):
+        """Return what members share if they share every operation of the training and its shape.
 
-        It says nothing but what the member's own rows and parameters say.
+        It says nothing but what the member's own rows, parameters and seed say. (A module may
+        draw its layers, not only its weights.)
         """
+        module = self.module
+        coarse = _is_coarse(self.member, module)
         self.filled = tuple(filled_up(length, coarse) for length in self.lengths)
-        return (self.form, self.filled, self.X.dtype)
+        design = repr(module), tuple(self.operations), tuple(p.shape for p in module.parameters())
+        return (self.shape, design, self.filled, self.X.dtype)
 
     def start(self):
         member, n = self.member, len(self.codes)
         self.draws = Draws(member.random_state, n, member.crop_padding, member.flip,
                            member.shuffles)  # fmt: skip
-        self.module = member.initial_module(self.shape)
         # For every place in the filled batches: which of the epoch's rows, and its weight.
         self.place, self.share, begin = [], [], 0
         for length, filled in zip(self.lengths, self.filled, strict=True):
@@ -101,23 +111,18 @@ def fit_side_by_side(members, rows, labels, n_slots=None):
     members : list of SeededNetClassifier
         The same objects, fitted.
     """
-    groups, forms = defaultdict(list), {}
+    groups = defaultdict(list)
     with reproducible():
         for member, X, y in zip(members, rows, labels, strict=True):
             job = _Job(member, X, y)
-            if job.form not in forms:
-                module = member.initial_module(job.shape)
-                forms[job.form] = _to_stack(member, module), *_sizes(member, module)
-            operations, own_slots, coarse = forms[job.form]
-            if operations is None:
+            if job.operations is None:
                 member.fit_prepared(job.X, job.codes)
             else:
-                groups[job.key(coarse)].append(job)
-        for jobs in groups.values():
-            operations, own_slots, _ = forms[jobs[0].form]
-            slots = n_slots or own_slots
-            for start in range(0, len(jobs), slots):
-                _train(jobs[start : start + slots], operations, slots)
+                groups[job.key()].append(job)
+    for jobs in groups.values():
+        slots = n_slots or _slots_of(jobs[0])
+        for start in range(0, len(jobs), slots):
+            _train(jobs[start : start + slots], slots)
     return members
 
 
@@ -134,14 +139,35 @@ def _to_stack(member, module):
     return operations_of(module)
 
 
-def _sizes(member, module):
-    """Return how many copies a stack has, and whether batches are filled up coarsely.
+# Where a call costs more than what it computes, wide stacks pay; else little that is filled up.
 
-    Where a call costs more than what it computes, wide stacks pay; else little that is filled up.
+
+def _is_coarse(member, module):
+    return torch.device(member.device).type == "cpu" and not has_convolutions(module)
+
+
+def _slots_of(job):
+    """Return how many copies a stack has: by what members of one key share, and by the device.
+
+    On a CPU as many as are fast; elsewhere as many as take half of the device's memory, at most
+    128. Beyond that none is faster, and those that are left empty cost.
     """
-    if torch.device(member.device).type != "cpu":
-        return 128, False
-    return (8, False) if has_convolutions(module) else (32, True)
+    device, largest = torch.device(job.member.device), max(job.filled)
+    if device.type == "cpu":
+        return 8 if has_convolutions(job.module) else 32
+    own = bytes_of_slot(job.module, job.operations, job.shape, largest, over_patches(device))
+    return min(128, max(8, memory_of(device) // 2 // own // 8 * 8))
+
+
+def memory_of(device):
+    """Return the bytes of a device, rounded down to a power of two; 16 GiB where nobody says.
+
+    Drivers keep a little for themselves, some more than others: that must not decide shapes.
+    """
+    if device.type != "cuda":
+        return 1 << 34
+    total = torch.cuda.get_device_properties(device).total_memory
+    return 1 << (total.bit_length() - 1)
 
 
 def over_patches(device):
@@ -153,19 +179,34 @@ def over_patches(device):
     return device.type != "cpu"
 
 
-def _train(jobs, operations, n_slots):
+def _train(jobs, n_slots):
     """Train one stack of members whose keys are equal."""
-    for job in jobs:
-        job.start()
-    member, filled = jobs[0].member, jobs[0].filled
+    member = jobs[0].member
     device, dtype = torch.device(member.device), PRECISIONS[member.precision]
-    stack = Stack(jobs[0].module, operations, n_slots, device, dtype, over_patches(device))
+    with reproducible():
+        for job in jobs:
+            job.start()
+        module, operations = jobs[0].module, jobs[0].operations
+        stack = Stack(module, operations, n_slots, device, dtype, over_patches(device))
+        for slot, job in enumerate(jobs):
+            stack.load(slot, job.module)
+        data = _Data(jobs, n_slots, device, dtype)
+    with reproducible(careful=False):  # all that is computed from here on is known
+        _descend(stack, data, member, jobs[0].filled, device, dtype)
     for slot, job in enumerate(jobs):
-        stack.load(slot, job.module)
-    data = _Data(jobs, n_slots, device, dtype)
+        stack.store(slot, job.module)
+        job.member.finish(job.module)
+        del job.module, job.draws
+
+
+def _descend(stack, data, member, filled, device, dtype):
+    """Take all steps of the training of a stack."""
     loss_params = member.get_params_for("criterion")
     named = [("weights", stack.weights)]
     _, optimizer_params = member.get_params_for_optimizer("optimizer", named)
+    has_fused = inspect.signature(member.optimizer).parameters.keys() & {"fused"}
+    if has_fused and device.type in ("cpu", "cuda") and not _LOOPS & optimizer_params.keys():
+        optimizer_params["fused"] = True  # one pass over the weights instead of several
     optimizer = member.optimizer([stack.weights], **optimizer_params)
     for epoch in range(member.max_epochs):
         member.set_rates(optimizer, epoch)
@@ -184,10 +225,6 @@ def _train(jobs, operations, n_slots):
             )
             loss.backward(share.flatten())
             optimizer.step()
-    for slot, job in enumerate(jobs):
-        stack.store(slot, job.module)
-        job.member.finish(job.module)
-        del job.module, job.draws
 
 
 class _Data:
@@ -195,6 +232,9 @@ class _Data:
 
     def __init__(self, jobs, n_slots, device, dtype):
         self._jobs, self._n_slots, self._device, self._dtype = jobs, n_slots, device, dtype
+        # Where, in the draws of all members one behind the other, each place finds its own.
+        starts = np.cumsum([0, *(len(job.codes) for job in jobs[:-1])])
+        self._drawn = torch.cat([job.place + int(a) for job, a in zip(jobs, starts, strict=True)])
         self._places = len(jobs[0].place)
         member = jobs[0].member
         self._padding, self._augment = member.crop_padding, member.crop_padding or member.flip
@@ -215,6 +255,7 @@ class _Data:
             X[slot, : len(job.X)], codes[slot, : len(job.X)] = job.X, job.codes
             self._share[slot] = torch.tensor(job.share, dtype=dtype)
             mean[slot], scale[slot] = as_constants(job.member, dtype)
+        self._first = torch.arange(n_slots, device=device)[:, None] * self._places
         self._share = self._share.to(device)
         self._codes = codes.flatten().to(device)
         self._mean, self._scale = mean.to(device), scale.to(device)
@@ -227,20 +268,17 @@ class _Data:
 
     def new_epoch(self):
         """Let every member draw."""
-        order = torch.zeros((self._n_slots, self._places), dtype=torch.int64)
-        offsets = order.new_zeros((self._n_slots, self._places, 2)) if self._padding else None
-        flips = torch.zeros_like(order, dtype=torch.bool) if self._jobs[0].member.flip else None
-        for slot, job in enumerate(self._jobs):
-            own, own_offsets, own_flips = job.draws.epoch()
-            torch.index_select(own, 0, job.place, out=order[slot])
-            if offsets is not None:
-                offsets[slot] = own_offsets[job.place]
-            if flips is not None:
-                flips[slot] = own_flips[job.place]
-        order += torch.arange(self._n_slots)[:, None] * self._places
         self._order, self._offsets, self._flips = (
-            None if drawn is None else drawn.to(self._device) for drawn in (order, offsets, flips)
+            None if drawn[0] is None else self._placed(torch.cat(drawn)).to(self._device)
+            for drawn in zip(*(job.draws.epoch() for job in self._jobs), strict=True)
         )
+        self._order += self._first
+
+    def _placed(self, drawn):
+        """Return what was drawn for each place; zeros in slots without a member."""
+        out = drawn.new_zeros((self._n_slots, self._places, *drawn.shape[1:]))
+        torch.index_select(drawn, 0, self._drawn, out=out[: len(self._jobs)].flatten(0, 1))
+        return out
 
     def batch(self, start, stop):
         """Return rows, class indices and weights in some places of the epoch, slot by slot."""

@@ -6,12 +6,15 @@ Which rows and weights the other slots hold, or whether they hold any, is not in
 of a slot.
 """
 
+import copy
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ._modules import SquareMaps
-from ._stacked_ops import MaskedNorm, PatchConv, Product, places
+from ._stacked_ops import MaskedNorm, PatchConv, Product, is_pointwise, places
 
 # Long vectors are worked on some numbers at a time, and what is left over by other instructions,
 # which may round differently. So nothing is left over: every tensor is filled up to a multiple.
@@ -21,6 +24,49 @@ _WIDTH = 64
 def has_convolutions(module):
     """Say whether a network has convolutions."""
     return any(isinstance(layer, nn.Conv2d) for layer in module.modules())
+
+
+def bytes_of_slot(module, operations, shape, n_rows, patches):
+    """Return about how much memory a step of training takes, for each copy in a stack.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    operations : list of Operation
+    shape : tuple of int
+        Of a row.
+    n_rows : int
+        In a batch.
+    patches : bool
+        As in :class:`Stack`.
+
+    Returns
+    -------
+    n_bytes : int
+        Of all values on the way forward, of a few more of the largest on the way back, of
+        unfolded patches and their gradients, and of weights with what the optimiser keeps.
+    """
+    sketch = copy.deepcopy(module).to("meta").train()  # shapes without numbers
+    values, sizes, unfolded = (
+        {-1: torch.empty(2, *shape, device="meta", dtype=torch.float32)},
+        [],
+        [0],
+    )
+    for place, (what, layer, places_given) in enumerate(operations):
+        given = [values[i] for i in places_given]
+        if what == "layer":
+            run = sketch.get_submodule(layer)
+            values[place] = run.float()(*given)
+            if isinstance(run, nn.Conv2d) and patches and not is_pointwise(run):
+                unfolded.append(math.prod(run.weight.shape[1:]) * values[place][0, 0].numel())
+        elif what == "flatten":
+            values[place] = given[0].flatten(1)
+        else:
+            values[place] = sum(given) if what == "sum" else what(*given)
+        sizes.append(values[place][0].numel())
+    weights = sum(p.numel() for p in module.parameters())
+    width = max(p.element_size() for p in module.parameters())
+    return width * (n_rows * (sum(sizes) + 3 * max(sizes) + 3 * max(unfolded)) + 4 * weights)
 
 
 class Stack:
@@ -69,12 +115,20 @@ class Stack:
         }  # fmt: skip
         names = {operation.layer for operation in operations} - {None}
         self._layers = {name: module.get_submodule(name) for name in names}
+        last = {given: place for place, op in enumerate(operations) for given in op.given}
+        self._last_used = [[old for old in last if last[old] == place]
+                           for place in range(len(operations))]  # fmt: skip
+        first = [op for op in operations if -1 in op.given]
+        self._flat = all(op.what == "flatten" or isinstance(self._layers.get(op.layer), nn.Flatten)
+                         for op in first)  # fmt: skip
 
     def load(self, slot, module):
-        """Copy the weights of a module into a slot."""
+        """Copy the weights and running statistics of a module into a slot."""
         with torch.no_grad():
             for name, value in module.named_parameters():
                 self._parameters[name][slot].copy_(value)
+            for name, value in module.named_buffers():
+                self._buffers[name][slot].copy_(value)
 
     def store(self, slot, module):
         """Copy the weights and running statistics of a slot into a module."""
@@ -99,18 +153,22 @@ class Stack:
         -------
         logits : Tensor of shape (n_slots, n_rows, n_outputs)
         """
-        values = [self._as_maps(X) if X.ndim == 5 else X]
-        for what, layer, places_given in self._operations:
-            given = [values[place + 1] for place in places_given]
+        values = {-1: X}
+        if X.ndim == 5:  # maps only for whom wants maps: most nets without convolutions do not
+            values[-1] = X.flatten(2) if self._flat else self._as_maps(X)
+        for place, (what, layer, places_given) in enumerate(self._operations):
+            given = [values[given] for given in places_given]
             if what == "layer":
-                values.append(self._run(layer, *given, share))
+                values[place] = self._run(layer, *given, share)
             elif what == "flatten":
-                values.append(self._as_rows(*given))
+                values[place] = self._as_rows(*given)
             elif what == "sum":
-                values.append(given[0] + given[1])
+                values[place] = given[0] + given[1]
             else:
-                values.append(what(*given))
-        return values[-1]
+                values[place] = what(*given)
+            for old in self._last_used[place]:  # what no gradient needs is gone from memory
+                del values[old]
+        return values[place]
 
     def _run(self, target, x, share):
         layer = self._layers[target]

@@ -43,7 +43,8 @@ class Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         a, b = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # in mixed precision
-        return product(grad, b.transpose(1, 2)), product(a.transpose(1, 2), grad)
+        d_a = product(grad, b.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        return d_a, product(a.transpose(1, 2), grad)
 
 
 class PatchConv(torch.autograd.Function):
@@ -68,13 +69,14 @@ class PatchConv(torch.autograd.Function):
         return _fold(d_patches, x, ctx.layer, size), d_weight, None
 
 
-def _is_pointwise(layer):
+def is_pointwise(layer):
+    """Say whether a convolution is a product at each place."""
     return layer.kernel_size == (1, 1) and layer.stride == (1, 1) and layer.padding == (0, 0)
 
 
 def _patches(x, layer):
     """Return (slots, channels * kernel, rows * places), and the size of the last axis."""
-    if _is_pointwise(layer):
+    if is_pointwise(layer):
         return x.flatten(2), torch.Size(x.shape[2:])
     (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
     ph, pw = layer.padding
@@ -90,7 +92,7 @@ def _patches(x, layer):
 
 def _fold(patches, x, layer, size):
     """Add up patches where they overlap: the transpose of :func:`_patches`."""
-    if _is_pointwise(layer):
+    if is_pointwise(layer):
         return patches.reshape(x.shape)
     (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
     (ph, pw), (_, out_h, out_w), (height, width) = layer.padding, size, x.shape[3:]
@@ -105,41 +107,44 @@ def _fold(patches, x, layer, size):
 
 
 class MaskedNorm(torch.autograd.Function):
-    """Batch normalisation of each slot over its own rows, those that fill it up left out."""
+    """Batch normalisation of each slot over its own rows, those that fill it up left out.
+
+    What is large is read and written as seldom as can be: factors are multiplied before they
+    meet the maps.
+    """
 
     @staticmethod
     def forward(ctx, x, weight, bias, share, eps, patches):
-        ctx.patches, ctx.affine = patches, weight is not None
+        ctx.patches = patches
         x = x.to(share.dtype)
         with torch.autocast(x.device.type, enabled=False):
             mean = _mean(x, share, patches)
             centred = x - _spread(mean, x, patches)
             variance = _mean(centred.square(), share, patches)
         rate = torch.rsqrt(variance + eps)
-        normal = centred.mul_(_spread(rate, x, patches))
-        ctx.save_for_backward(normal, rate, weight, share)
+        scale = rate if weight is None else rate * weight
+        ctx.save_for_backward(centred, rate, scale, share)
         ctx.mark_non_differentiable(mean, variance)
-        if weight is None:
-            return normal, mean, variance
-        y = normal * _spread(weight, x, patches)
-        return y.add_(_spread(bias, x, patches)), mean, variance
+        y = centred * _spread(scale, x, patches)
+        return y if bias is None else y.add_(_spread(bias, x, patches)), mean, variance
 
     @staticmethod
     def backward(ctx, grad, *unused):
-        normal, rate, weight, share = ctx.saved_tensors
+        centred, rate, scale, share = ctx.saved_tensors
         patches = ctx.patches
-        grad = grad.to(normal.dtype).contiguous()
+        grad = grad.to(centred.dtype).contiguous()
         # Rows that fill up have no gradient, so that plain sums leave them out.
         d_bias = _sum(grad, patches)
-        d_weight = _sum(grad * normal, patches)
+        d_weight = _sum(grad * centred, patches).mul_(rate)
         # 1 / (rows x places) for own rows, else 0.
-        weights = _over_rows(share / places(normal), normal, patches)
-        x_part = normal * _spread(d_weight, normal, patches)
-        x_part = x_part.add_(_spread(d_bias, normal, patches)).mul_(weights)
-        scale = rate if weight is None else rate * weight
-        d_x = (grad - x_part).mul_(_spread(scale, normal, patches))
-        if not ctx.affine:
-            d_weight = d_bias = None
+        own = _over_rows(share / places(centred), centred, patches)
+        d_x = grad * _spread(scale, centred, patches)
+        d_x.sub_(centred * (own * _spread(scale * rate * d_weight, centred, patches)))
+        d_x.sub_(own * _spread(scale * d_bias, centred, patches))
+        d_weight, d_bias = (
+            d if needed else None
+            for d, needed in zip((d_weight, d_bias), ctx.needs_input_grad[1:3], strict=True)
+        )
         return d_x, d_weight, d_bias, None, None, None
 
 

@@ -240,9 +240,17 @@ class _Deterministic:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._depth = 0
+        self._depth = self._n_careful = 0
 
-    def __enter__(self):
+    @contextlib.contextmanager
+    def __call__(self, careful):
+        self._enter(careful)
+        try:
+            yield
+        finally:
+            self._leave(careful)
+
+    def _enter(self, careful):
         with self._lock:
             if self._depth == 0:
                 self._before = (
@@ -250,36 +258,52 @@ class _Deterministic:
                     torch.is_deterministic_algorithms_warn_only_enabled(),
                     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark,
                     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32,
+                    torch.utils.deterministic.fill_uninitialized_memory,
                 )  # fmt: skip
                 # cuBLAS adds in a fixed order only with a workspace of a fixed size.
                 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-                self._switch(True, False, True, False, False, False)
+                self._switch(True, False, True, False, False, False, True)
             self._depth += 1
+            self._count(careful)
             torch.set_num_threads(1)
 
-    def __exit__(self, *exception):
+    def _leave(self, careful):
         with self._lock:
             self._depth -= 1
+            self._count(-careful)
             torch.set_num_threads(self._before[0])
             if self._depth == 0:
                 self._switch(*self._before[1:])
 
+    def _count(self, careful):
+        self._n_careful += careful
+        torch.utils.deterministic.fill_uninitialized_memory = self._n_careful > 0
+
     @staticmethod
-    def _switch(on, warn_only, cudnn, benchmark, tf32_cudnn, tf32_matmul):
+    def _switch(on, warn_only, cudnn, benchmark, tf32_cudnn, tf32_matmul, fill):
         torch.use_deterministic_algorithms(on, warn_only=warn_only)
         torch.backends.cudnn.deterministic = cudnn
         torch.backends.cudnn.benchmark = benchmark
         torch.backends.cudnn.allow_tf32 = tf32_cudnn
         torch.backends.cuda.matmul.allow_tf32 = tf32_matmul
+        torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 _deterministic = _Deterministic()
 
 
 @contextlib.contextmanager
-def reproducible():
-    """Run torch on one thread, with algorithms that repeat themselves; restore all after."""
-    with one_thread, _deterministic:
+def reproducible(*, careful=True):
+    """Run torch on one thread, with algorithms that repeat themselves; restore all after.
+
+    Parameters
+    ----------
+    careful : bool, default=True
+        Whether new memory is filled before it is used, for modules that read what they never
+        wrote. Operations known not to need it say False: it takes as long as some of them. The
+        switch belongs to the process, so memory is filled while any thread is careful.
+    """
+    with one_thread, _deterministic(careful):
         yield
 
 

@@ -61,6 +61,7 @@ def process_state():
         torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
         torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
         torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32,
+        torch.utils.deterministic.fill_uninitialized_memory,
     )  # fmt: skip
 
 

@@ -49,6 +49,24 @@ def test_fast_runs_on_digits_where_there_is_no_data(tmp_path):
     assert accuracies[0] == accuracies[1]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [([], "want a GPU, and torch finds none: pass --fast"),
+     (["--device", "cuda"], "--device cuda needs a GPU"),
+     (["--fast", "--device", "cuda:1"], "--device cuda:1 needs a GPU")],
+)  # fmt: skip
+def test_without_a_gpu_it_says_so(script, argv, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["reproduce_table1.py", *argv])
+    with pytest.raises(SystemExit) as stopped:
+        script.parse_args()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+    for allowed in (["--fast"], ["--device", "cpu"]):
+        monkeypatch.setattr(sys, "argv", ["reproduce_table1.py", *allowed])
+        assert script.parse_args().device == "cpu"
+
+
 def test_numbers_of_the_paper_are_those_of_its_table(script):
     assert sum(len(rows) for rows in script.PAPER.values()) == 16
     for (dataset, method), rows in script.PAPER.items():

@@ -24,14 +24,10 @@ from certified_ensembles.nets import (  # noqa: E402
     _side_by_side,
 )
 from certified_ensembles.nets._operations import operations_of  # noqa: E402
-from certified_ensembles.nets._side_by_side import filled_up  # noqa: E402
 from certified_ensembles.nets._stacked import Stack  # noqa: E402
 from certified_ensembles.nets._stacked_ops import (  # noqa: E402
-    MaskedNorm,
-    PatchConv,
     Product,
 )
-from certified_ensembles.nets._training import batch_lengths  # noqa: E402
 
 DIGITS, Y = load_digits(return_X_y=True)
 IMAGES = DIGITS.astype(np.uint8).reshape(-1, 1, 8, 8)
@@ -220,6 +216,27 @@ def test_a_member_is_the_same_to_the_bit_in_any_company(name, patches, monkeypat
         np.testing.assert_array_equal(scores[slot], alone.decision_function(IMAGES[:50]))
 
 
+@pytest.mark.parametrize("params", [
+    {"precision": "bfloat16"}, {"precision": "float64"}, {"optimizer": torch.optim.AdamW},
+    {"optimizer": torch.optim.RMSprop}, {"optimizer__foreach": True},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("name", ["conv", "perceptron"])
+@pytest.mark.usefixtures("convolutions")
+def test_neither_precision_nor_optimizer_mixes_members(name, params):
+    net = net_of(name, stack_size=8, max_epochs=3)
+    if "optimizer" in params:
+        net = SeededNetClassifier(NETS[name][0], classes=range(10), max_epochs=3, batch_size=8)
+    net.set_params(**params)
+    (member,), (X,), (y,) = members_of(net, (13,))
+    (alone,) = together([clone(member)], [X], [y])
+    for sizes, slot in (([13] * 7, 7), ([16] * 9, 3)):
+        members, rows, labels = company(net, sizes)
+        members.insert(slot, clone(member))
+        rows.insert(slot, X)
+        labels.insert(slot, y)
+        assert_same_bits(alone, together(members, rows, labels)[slot])
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_rounding_does_not_depend_on_the_slot_of_random_nets(seed):
     draw = random.Random(seed)
@@ -279,6 +296,32 @@ def test_an_inserted_row_changes_one_member(name):
             if i != victim:
                 assert_same_bits(one, other)
         assert not torch.equal(weights_of(before[victim]), weights_of(after[victim]))
+
+
+class Fickle(nn.Module):
+    """Draws its layers and running statistics, not only its weights."""
+
+    def __init__(self, n_features, n_classes):
+        super().__init__()
+        self.tanh = bool(torch.rand(()) < 0.5)  # which no description of the module shows
+        width = 8 if torch.rand(()) < 0.5 else 12
+        act = nn.ReLU() if torch.rand(()) < 0.5 else nn.GELU()
+        norm = nn.BatchNorm1d(width)
+        norm.running_mean.normal_()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(n_features, width), norm, act)
+        self.out = nn.Linear(width, n_classes)
+
+    def forward(self, x):
+        x = self.layers(x)
+        return self.out(torch.tanh(x) if self.tanh else x)
+
+
+def test_layers_and_statistics_that_one_member_draws_are_its_own():
+    net = SeededNetClassifier(Fickle, classes=range(10), max_epochs=2, batch_size=8)
+    fitted = together(*members_of(net, [13] * 16))
+    assert len({(m.module_.tanh, str(m.module_)) for m in fitted}) > 3
+    for one, member, X, y in zip(fitted, *members_of(net, [13] * 16), strict=True):
+        assert_same_bits(one, *together([member], [X], [y]))
 
 
 def test_labels_of_others_do_not_reach_a_member_of_an_open_set():
@@ -393,102 +436,12 @@ def test_no_members_are_none():
     assert SeededNetClassifier.scores_together([], IMAGES) == []
 
 
-# ---------------------------------------------------------------- pieces
-
-
-@pytest.mark.parametrize("n", [2, 3, 7, 8, 9, 16, 17, 41])
-@pytest.mark.parametrize("batch_size", [2, 8, 128])
-def test_batches_cover_the_rows_and_none_is_a_single_row(n, batch_size):
-    lengths = batch_lengths(n, batch_size)
-    assert sum(lengths) == n
-    assert min(lengths) >= 2
-    assert max(lengths) <= batch_size + 1
-
-
-def test_batches_are_filled_up_to_few_sizes():
-    for n in range(2, 2000):
-        assert filled_up(n) % 4 == 0
-        assert n <= filled_up(n) <= max(4, n + 3, 1.25 * n)
-        assert n <= filled_up(n, coarse=True) < max(17, 2 * n)
-    assert len({filled_up(n) for n in range(1, 129)}) == 16
-    assert {filled_up(n, coarse=True) for n in range(1, 129)} == {16, 32, 64, 128}
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 2, 5, stride=2, padding=2),
-     nn.Conv2d(2, 3, 1), nn.Conv2d(2, 3, 1, stride=2), nn.Conv2d(2, 3, (3, 2), (2, 1), (0, 1)),
-     nn.Conv2d(2, 3, 3, dilation=2, padding=1)],
-)  # fmt: skip
-def test_products_over_patches_are_convolutions(layer):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, layer.in_channels, 3, 7, 6, generator=generator).double()
-    weight = torch.randn(2, *layer.weight.shape, generator=generator).double()
-    x.requires_grad_()
-    weight.requires_grad_()
-    y = PatchConv.apply(x, weight.flatten(2), layer)
-    for slot in range(2):
-        expected = F.conv2d(
-            x[slot].transpose(0, 1), weight[slot], None, layer.stride, layer.padding,
-            layer.dilation,
-        )  # fmt: skip
-        torch.testing.assert_close(y[slot].transpose(0, 1), expected)
-    assert torch.autograd.gradcheck(
-        lambda x, w: PatchConv.apply(x, w.flatten(2), layer), (x, weight)
-    )
-
-
-@pytest.mark.parametrize("maps", [True, False])
-@pytest.mark.parametrize("patches", [True, False])
-def test_normalisation_leaves_out_the_rows_that_fill_up(maps, patches):
-    generator = torch.Generator().manual_seed(0)
-    lengths, channels = (5, 3), 3
-    shape = (4, 2) if maps else ()
-    x = torch.randn(2, 6, channels, *shape, generator=generator).double()  # slots, rows, ...
-    share = [[1 / n] * n + [0.0] * (6 - n) for n in lengths]
-    share = torch.tensor(share, dtype=torch.float64)
-    weight, bias = torch.randn(2, 2, channels, generator=generator).double()
-    grad = torch.randn(x.shape, generator=generator).double()
-    grad *= (share > 0).view(2, 6, *[1] * (x.ndim - 2))
-    order = ((0, 2, 1, 3, 4) if patches else (1, 0, 2, 3, 4)) if maps else (0, 1, 2)
-    leaves = [x.permute(order).contiguous(), weight, bias]
-    for leaf in leaves:
-        leaf.requires_grad_()
-    y, mean, variance = MaskedNorm.apply(*leaves, share, 1e-5, patches)
-    y.backward(grad.permute(order))
-    back = np.argsort(order).tolist()
-    for slot, n in enumerate(lengths):
-        own = [x[slot, :n].clone(), weight[slot].detach(), bias[slot].detach()]
-        for leaf in own:
-            leaf.requires_grad_()
-        expected = F.batch_norm(own[0], None, None, own[1], own[2], training=True)
-        expected.backward(grad[slot, :n])
-        torch.testing.assert_close(y.permute(back)[slot, :n], expected)
-        torch.testing.assert_close(leaves[0].grad.permute(back)[slot, :n], own[0].grad)
-        torch.testing.assert_close(leaves[1].grad[slot], own[1].grad)
-        torch.testing.assert_close(leaves[2].grad[slot], own[2].grad)
-        axes = (0, 2, 3) if maps else 0
-        torch.testing.assert_close(mean[slot], own[0].detach().mean(axes))
-        torch.testing.assert_close(variance[slot], own[0].detach().var(axes, correction=0))
-
-
-def test_what_is_stored_is_what_was_loaded():
-    nets = [SmallConv(1, 10) for _ in range(8)]
-    stack = Stack(nets[0], operations_of(nets[0]), 8, "cpu", torch.float32, False)
-    for slot, net in enumerate(nets):
-        stack.load(slot, net)
-    for slot, net in enumerate(nets):
-        copy = SmallConv(1, 10)
-        stack.store(slot, copy)
-        for a, b in zip(net.parameters(), copy.parameters(), strict=True):
-            assert torch.equal(a, b)
-
-
 # ---------------------------------------------------------------- through the ensemble
 
 
 def ensemble(**params):
-    net = net_of("conv", classes=None, batch_size=16)
+    # A module of the package: other processes need not find this file.
+    net = net_of("nin", classes=None, batch_size=16)
     return DeepPartitionAggregation(net, 12, **({"classes": range(10)} | params))
 
 

@@ -1,0 +1,114 @@
+"""How large a stack is: by its net, by the rows of a batch, and by the device."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+pytest.importorskip("skorch", reason="needs the extra [torch]")
+
+from sklearn.datasets import load_digits  # noqa: E402
+
+from certified_ensembles.nets import (  # noqa: E402
+    ConvHead,
+    LinearHead,
+    NetworkInNetwork,
+    ResNet18,
+    SeededNetClassifier,
+    _side_by_side,
+)
+from certified_ensembles.nets._stacked import Stack, bytes_of_slot  # noqa: E402
+from certified_ensembles.nets._training import reproducible  # noqa: E402
+
+DIGITS, Y = load_digits(return_X_y=True)
+IMAGES = DIGITS.astype(np.uint8).reshape(-1, 1, 8, 8)
+NETS = {
+    "nin": (NetworkInNetwork, {"module__width": 0.06}),
+    "resnet": (ResNet18, {"module__width": 3}),
+    "conv_head": (ConvHead, {"module__channels": 7, "module__in_channels": 1}),
+    "linear": (LinearHead, {}),
+}
+
+
+def net_of(name, **params):
+    module, own = NETS[name]
+    return SeededNetClassifier(module, **({"classes": range(10)} | own | params))
+
+
+def job_of(net, X):
+    job = _side_by_side._Job(net, X, Y[: len(X)])
+    job.key()
+    return job
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_memory_of_a_slot_is_more_than_what_a_step_keeps(name):
+    job = job_of(net_of(name), IMAGES[:50])
+    module, operations = job.module, job.operations
+    expected = bytes_of_slot(module, operations, job.shape, 56, True)
+    stack = Stack(module, operations, 8, "cpu", torch.float32, True)
+    kept = {}
+
+    def keep(value):
+        kept[value.untyped_storage().data_ptr()] = value  # held, so that no place is used twice
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        stack(torch.zeros(8, 56, *job.shape), torch.full((8, 56), 1 / 56))
+    used = sum(value.untyped_storage().nbytes() for value in kept.values()) / 8
+    assert used < expected < 12 * used
+
+
+def slots_on_a_gpu(size, bytes_of_device, monkeypatch):
+    monkeypatch.setattr(_side_by_side, "memory_of", lambda device: bytes_of_device)
+    net = net_of("nin", device="cuda", module__width=1.0)
+    return _side_by_side._slots_of(job_of(net, IMAGES[:size].repeat(3, axis=2).repeat(3, axis=3)))
+
+
+def test_a_stack_takes_half_of_the_memory_of_a_gpu(monkeypatch):
+    def slots(size, gib):
+        return slots_on_a_gpu(size, gib << 30, monkeypatch)
+
+    many = [slots(50, gib) for gib in (1, 8, 16, 32, 64, 1024)]
+    assert many == sorted(many)
+    assert len(set(many)) >= 4
+    assert all(n % 8 == 0 for n in many)
+    assert (many[0], many[-1]) == (8, 128)
+    assert slots(1000, 64) < slots(50, 64) < slots(20, 64)
+    assert slots(49, 64) == slots(50, 64)  # batches that fill up to the same size
+
+
+def test_memory_is_rounded_so_that_drivers_do_not_decide(monkeypatch):
+    class Card:
+        total_memory = 85_017_624_576
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Card)
+    assert _side_by_side.memory_of(torch.device("cuda")) == 64 << 30
+    Card.total_memory -= 1 << 30
+    assert _side_by_side.memory_of(torch.device("cuda")) == 64 << 30
+    assert _side_by_side.memory_of(torch.device("xpu")) == 16 << 30
+
+
+def test_memory_is_filled_for_unknown_modules_only(monkeypatch):
+    rows, labels = [IMAGES[:9], IMAGES[9:17]], [Y[:9], Y[9:17]]
+    before, seen = torch.utils.deterministic.fill_uninitialized_memory, []
+
+    class Spy(LinearHead):
+        def __init__(self, n_features, n_classes):
+            super().__init__(n_features, n_classes)
+            seen.append(("built", torch.utils.deterministic.fill_uninitialized_memory))
+
+    run = Stack.__call__
+    monkeypatch.setattr(Stack, "__call__", lambda *args: (
+        seen.append(("run", torch.utils.deterministic.fill_uninitialized_memory)), run(*args)
+    )[1])  # fmt: skip
+
+    def members():
+        return [SeededNetClassifier(Spy, classes=range(10), max_epochs=1) for _ in rows]
+
+    SeededNetClassifier.fit_together(members(), rows, labels)
+    assert set(seen) == {("built", True), ("run", False)}
+    with reproducible():  # as another thread may be
+        seen.clear()
+        SeededNetClassifier.fit_together(members(), rows, labels)
+    assert set(seen) == {("built", True), ("run", True)}
+    assert torch.utils.deterministic.fill_uninitialized_memory is before
