@@ -4,11 +4,9 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import RidgeClassifier
-from sklearn.utils import assert_all_finite, check_array, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -17,26 +15,13 @@ from sklearn.utils.metadata_routing import (
     _routing_enabled,
     process_routing,
 )
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
-    column_or_1d,
     validate_data,
 )
 
 from ._certificate import Certificate, CertificateWarning
-from ._containers import (
-    exact_array,
-    forget_pages,
-    is_dask,
-    is_frame,
-    is_stored,
-    is_text,
-    n_rows,
-    scratch_for,
-    stored_blocks,
-)
 from ._deterministic import is_net, parts_of
 from ._device import is_finite_table, is_on_device, on_host
 from ._members import (
@@ -49,6 +34,7 @@ from ._members import (
     take_device_rows,
 )
 from ._training import fit_members
+from ._validation import ValidatesInput, input_tags_of
 from .certificates import (
     collective_survivors,
     finite_aggregation_radius,
@@ -60,7 +46,7 @@ from .certificates import (
 _MAX_SEED = 2**32 - 1
 
 
-class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Members trained on disjoint partitions, asked for one ballot each.
 
     A subclass partitions the rows and says which threats its certificate covers.
@@ -88,69 +74,6 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def _base_estimator(self):
         """Return what sees X first: it decides which containers are taken."""
         return self._member_estimator()
-
-    def _validate_rows(self, X, reset):
-        """Check the container; what a row may hold is for the members to decide."""
-        X = on_host(X)
-        if not is_stored(X) and is_text(X):
-            if reset:
-                for name in ("n_features_in_", "feature_names_in_"):
-                    self.__dict__.pop(name, None)
-            return X
-        base = get_tags(self._base_estimator()).input_tags
-        rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
-        rules["ensure_all_finite"] = not base.allow_nan
-        if is_stored(X):
-            return _validate_stored(self, X, reset, rules, base)
-        if is_frame(X):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            if n_rows(X) == 0:
-                check_array(X, dtype=None)
-            return X
-        if sp.issparse(X) and X.ndim == 2:
-            X = X.tocsr()
-        if isinstance(X, list | tuple) and exact_array(X).dtype.kind in "USO":
-            # numpy turns a table into text if one cell is, large integers into floats if one
-            # is a fraction; cells keep their types as objects.
-            X = np.array(X, dtype=object)
-        holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
-        if holds_objects:
-            rules["ensure_all_finite"] = False
-        X = validate_data(self, X, reset=reset, **rules)
-        if not holds_objects:
-            _check_positive(X, base)
-        return X
-
-    def _validate_labels(self, X, y):
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target "
-                "y is None."
-            )
-        y = on_host(y)
-        texts = [isinstance(label, str) for label in y] if isinstance(y, list | tuple) else [True]
-        if any(texts) and not all(texts):
-            raise ValueError(
-                "y mixes strings with other labels, which have no order among each other: "
-                "convert all of them to one type."
-            )
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "f":
-            check_array(y, ensure_2d=False, input_name="y")
-        check_consistent_length(X, y)
-        check_classification_targets(y)
-        self._open_set = self.classes is None
-        if self._open_set:
-            return y, np.unique(y)
-        classes = np.unique(np.asarray(self.classes))
-        foreign = np.setdiff1d(np.unique(y), classes)
-        if len(foreign):
-            raise ValueError(
-                f"y holds labels that are not among classes={classes.tolist()}: "
-                f"{foreign[:5].tolist()}. Remove these rows (a closed label set refuses them), "
-                "or pass classes=None for an open set."
-            )
-        return y, classes
 
     def _validate_seeds(self, n_members):
         """Return the seeds of all members, `n_seeds` of them for each partition."""
@@ -461,28 +384,8 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        base = get_tags(self._base_estimator())
-        tags.input_tags = base.input_tags
+        tags.input_tags = input_tags_of(self._base_estimator())
         return tags
-
-
-def _validate_stored(owner, X, reset, rules, base):
-    """Check rows in a file block by block; compute those of a Dask array into one."""
-    stored = scratch_for(X) if is_dask(X) else X
-    validate_data(owner, stored, reset=reset, **(rules | {"ensure_all_finite": False}))
-    for rows, block in stored_blocks(X):
-        if rules["ensure_all_finite"]:
-            assert_all_finite(block, input_name="X")
-        _check_positive(block, base)
-        if stored is not X:
-            stored[rows] = block
-            forget_pages(stored)
-    return stored
-
-
-def _check_positive(X, input_tags):
-    if input_tags.positive_only and X.size and X.min() < 0:
-        raise ValueError("Negative values in data passed to X: the estimator refuses them.")
 
 
 def sum_over_seeds(scores, n_seeds):

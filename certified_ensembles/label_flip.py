@@ -11,7 +11,6 @@ from sklearn.base import (
     is_classifier,
 )
 from sklearn.linear_model import RidgeClassifier
-from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,6 +21,7 @@ from ._ensemble import _MAX_SEED, BasePartitionEnsemble
 from ._linear_smoother import LabelFreeFeatures, LinearSmoother
 from ._members import count_votes, iter_ballots
 from ._noisy_members import fit_noisy_members
+from ._validation import ValidatesInput, input_tags_of
 from .certificates._inputs import check_noise
 from .certificates.flips import flips_from_margin
 from .certificates.linear import linear_smoother_radius, linear_smoother_winner
@@ -30,7 +30,9 @@ from .certificates.smoothing import chernoff_log_error
 from .smoothers import class_scores
 
 
-class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class LabelFlipSmoothingClassifier(
+    ValidatesInput, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
     """Classifier whose predictions provably survive flipped training labels.
 
     The features of the training rows are trusted, their labels are not: crowds, vendors and users
@@ -176,10 +178,6 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         self.n_jobs = n_jobs
         self.memory = memory
         self.verbose = verbose
-
-    # The checks of rows, labels and classes are those of the partition ensembles.
-    _validate_rows = BasePartitionEnsemble._validate_rows
-    _validate_labels = BasePartitionEnsemble._validate_labels
 
     def _base_estimator(self):
         """Return what sees X first: it decides which containers are taken."""
@@ -398,7 +396,7 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags = get_tags(self._base_estimator()).input_tags
+        tags.input_tags = input_tags_of(self._base_estimator())
         if self.certificate != "monte_carlo" or self.representation is not None:
             tags.input_tags.allow_nan = False  # what comes after the first step decides
         return tags

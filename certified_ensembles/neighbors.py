@@ -10,8 +10,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._certificate import Certificate
 from ._device import on_host
-from ._ensemble import BasePartitionEnsemble
 from ._nearest import NearestRows
+from ._validation import ValidatesInput
 from .certificates.neighbors import nearest_neighbor_radius
 from .hashers import canonical_order
 
@@ -21,7 +21,7 @@ __all__ = ["CertifiedKNeighborsClassifier"]
 _BLOCK_ROWS = 256
 
 
-class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
+class CertifiedKNeighborsClassifier(ValidatesInput, ClassifierMixin, BaseEstimator):
     """Vote of the k nearest training rows, with the poisoning that it provably survives.
 
     One training row is one voter, so nothing is trained: whoever inserts a row next to
@@ -100,8 +100,6 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
         self.n_neighbors = n_neighbors
         self.classes = classes
         self.n_jobs = n_jobs
-
-    _validate_labels = BasePartitionEnsemble._validate_labels
 
     def _validate_rows(self, X, reset):
         return validate_data(self, on_host(X), reset=reset, dtype=[np.float64, np.float32])
