@@ -6,7 +6,6 @@ import re
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, clone, is_clusterer
-from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LinearRegression, Ridge, RidgeClassifier
@@ -16,7 +15,7 @@ from sklearn.neighbors import (
     RadiusNeighborsClassifier,
     RadiusNeighborsRegressor,
 )
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, check_memory
@@ -31,6 +30,7 @@ from ._deterministic import (
     plain_floats,
     seeded_clones,
 )
+from ._label_free import check_label_free
 from ._smoother_heads import ClusterHead, KernelRidgeHead, NeighboursHead, RidgeHead
 from .hashers import ContentHasher, canonical_order
 from .representations import fixed_blocks
@@ -88,25 +88,6 @@ def _split(estimator):
         steps += [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
         estimator = estimator.steps[-1][1]
     return steps, estimator
-
-
-def _refuse_supervised(step):
-    if isinstance(step, FrozenEstimator):
-        return  # it will learn nothing here; whoever froze it vouches for what it has seen
-    if isinstance(step, Pipeline | FeatureUnion | ColumnTransformer):
-        parts = step.transformers if isinstance(step, ColumnTransformer) else (
-            step.steps if isinstance(step, Pipeline) else step.transformer_list
-        )  # fmt: skip
-        for part in parts:
-            if not isinstance(part[1], str) and part[1] is not None:
-                _refuse_supervised(part[1])
-    elif not hasattr(step, "transform"):
-        raise ValueError(
-            f"representation={step!r} has no transform: pass an unsupervised transformer, such as "
-            "PCA or LaplacianEigenmap."
-        )
-    elif get_tags(step).target_tags.required:
-        raise ValueError(_supervised_message(step))
 
 
 def _supervised_message(step):
@@ -195,9 +176,11 @@ class LabelFreeFeatures:
         different rows.
     """
 
-    def __init__(self, steps, *, random_state=None, n_jobs=None, memory=None):
+    def __init__(
+        self, steps, *, random_state=None, n_jobs=None, memory=None, refuse=_supervised_message
+    ):
         for step in steps:
-            _refuse_supervised(step)
+            check_label_free(step, refuse)
         self.steps = steps
         self.random_state, self.n_jobs, self.memory = random_state, n_jobs, memory
 

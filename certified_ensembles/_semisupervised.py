@@ -1,20 +1,15 @@
-"""Members that see every row and the labels of one partition; what must not see labels at all."""
+"""Members that see every row and the labels of one partition; partitions without labels."""
 
 import copy
 import warnings
 
 import joblib
 import numpy as np
-from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import delayed
 from sklearn.utils.validation import check_memory
 
-from ._certificate import CertificateWarning
 from ._containers import n_rows, own_copy, take
 from ._deterministic import (
     draws_globally,
@@ -30,60 +25,6 @@ from .hashers import residues, resolve_hasher, uses_labels
 
 # Rows trained on, over all members, from which a user should hear about the cost.
 _MANY_ROWS = 1_000_000
-
-
-# ---------------------------------------------------------------- representations
-
-
-def check_label_free(representation):
-    """Refuse a representation that needs labels, and warn where a frozen one may have seen them.
-
-    Parameters
-    ----------
-    representation : transformer
-
-    Raises
-    ------
-    ValueError
-        If a step of it says that it needs labels.
-
-    Warns
-    -----
-    CertificateWarning
-        If a frozen step is one that learns from labels.
-    """
-    for step in _steps(representation):
-        if isinstance(step, str) or step is None or not get_tags(step).target_tags.required:
-            continue
-        if not isinstance(step, FrozenEstimator):
-            raise ValueError(
-                f"representation={representation!r} learns from labels (in {step!r}): one "
-                "flipped label would reach every member. Use an unsupervised transformer, such "
-                "as PCA, or make it a step of `estimator`: each member then learns it from its "
-                "own labels."
-            )
-        warnings.warn(
-            f"The certificate holds only if {step!r}, frozen in the representation, was fitted "
-            "on labels that an attacker does not touch. If it has seen the training labels, use "
-            "an unsupervised representation.",
-            CertificateWarning,
-            stacklevel=4,
-        )
-
-
-def _steps(step):
-    """Yield what is nested in pipelines, unions and column transformers."""
-    if isinstance(step, Pipeline):
-        parts = step.steps
-    elif isinstance(step, FeatureUnion):
-        parts = step.transformer_list
-    elif isinstance(step, ColumnTransformer):
-        parts = step.transformers
-    else:
-        yield step
-        return
-    for part in parts:
-        yield from _steps(part[1])
 
 
 # ---------------------------------------------------------------- partitions

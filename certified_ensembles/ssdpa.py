@@ -19,7 +19,7 @@ from ._deterministic import is_net
 from ._ensemble import BasePartitionEnsemble
 from ._linear_smoother import LabelFreeFeatures
 from ._one_label import OneLabelMembers, OneLabelVotes
-from ._semisupervised import InCodes, check_label_free, fit_masked, label_free_partition
+from ._semisupervised import InCodes, fit_masked, label_free_partition
 from ._smoother_members import SmootherMember, certify_members, check_smoother
 from .certificates import plurality_radius
 
@@ -297,18 +297,29 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
 
     # ------------------------------------------------------------ training
 
+    def _refusal(self, step):
+        return (
+            f"representation={self.representation!r} learns from labels (in {step!r}): one "
+            "flipped label would reach every member. Use an unsupervised transformer, such as "
+            "PCA, or make it a step of `estimator`: each member then learns it from its own "
+            "labels."
+        )
+
     def _fit_representation(self, X):
         """Return features of the different rows, in order, and the place of every row there."""
         if self.random_state is None:
             self._validate_seeds(0)  # refuses it
         steps = []
         if self.representation is not None:
-            check_label_free(self.representation)
             # A bare FrozenEstimator insists on a y, which pipelines pass on as None.
             frozen = isinstance(self.representation, FrozenEstimator)
             steps = [make_pipeline(self.representation) if frozen else self.representation]
         self._features = LabelFreeFeatures(
-            steps, random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory
+            steps,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            memory=self.memory,
+            refuse=self._refusal,
         )
         try:
             different = self._features.fit_transform(X)

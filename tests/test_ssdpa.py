@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.feature_selection import SelectFromModel, SelectKBest
+from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold, chi2
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
@@ -36,8 +36,10 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation, _semisupervised
+from certified_ensembles.audit import check_certificate
 from certified_ensembles.certificates import plurality_radius
 from certified_ensembles.datasets import fetch_mnist
+from certified_ensembles.display import CertifiedAccuracyDisplay
 from certified_ensembles.hashers import ContentHasher, canonical_order
 from certified_ensembles.smoothers import ClusterVote
 from certified_ensembles.ssdpa import SemiSupervisedDPA
@@ -311,15 +313,35 @@ def test_representations_that_fail_without_labels_say_where_they_belong(represen
     assert "belongs inside `estimator`" in caught.value.__notes__[0]
 
 
-def test_frozen_representations_are_taken_and_suspected_where_they_learn_labels():
-    frozen = PCA(8).fit(X)
+@pytest.mark.parametrize(
+    "frozen",
+    [PCA(8), make_pipeline(StandardScaler(), PCA(8)), VarianceThreshold(1.0), KMeans(5, n_init=1)],
+    ids=str,
+)
+def test_frozen_representations_that_learn_no_labels_are_taken_in_silence(frozen):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        clf = ssdpa(representation=FrozenEstimator(frozen)).fit(X, Y)
+        clf = ssdpa(representation=FrozenEstimator(frozen.fit(X))).fit(X, Y)
     assert clf.ballots(X_TEST).shape == (100, 10)
-    lda = FrozenEstimator(LinearDiscriminantAnalysis().fit(X, Y))
-    with pytest.warns(CertificateWarning, match="frozen in the representation"):
-        ssdpa(representation=lda).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "frozen",
+    [
+        LinearDiscriminantAnalysis(),
+        SelectKBest(chi2, k=20),
+        SelectFromModel(RidgeClassifier()),
+        make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()),
+        make_pipeline(SelectKBest(chi2, k=20), PCA(8)),
+        make_union(PCA(8), LinearDiscriminantAnalysis()),
+    ],
+    ids=["discriminants", "selector", "by a model", "last step", "first step", "union"],
+)
+def test_frozen_representations_that_hold_a_learner_of_labels_are_suspected(frozen):
+    frozen = FrozenEstimator(frozen.fit(X, Y))
+    for representation in (frozen, make_pipeline(frozen, StandardScaler())):
+        with pytest.warns(CertificateWarning, match="frozen in the representation"):
+            ssdpa(representation=representation).fit(X, Y)
 
 
 def test_memory_keeps_the_representation_and_the_members_that_did_not_change(tmp_path, recorder):
@@ -716,6 +738,16 @@ def test_votes_shares_ballots_and_predictions_agree(kind):
     certificate = clf.certify(X_TEST)
     assert certificate.radius.dtype == np.int64
     np.testing.assert_array_equal(certificate.y_pred, clf.predict(X_TEST))
+
+
+@pytest.mark.parametrize("name", ["masked", "one label"])
+def test_kinds_of_its_own_pass_the_audit_and_are_drawn(name):
+    clf = clone(KINDS[name])
+    report = check_certificate(clf, X[:100] / 16, Y[:100], X_TEST[:10] / 16, n_attacks=15)
+    assert report.n_attacks["labels flipped"] >= 1
+    display = CertifiedAccuracyDisplay.from_estimator(clf.fit(X, Y), X_TEST, Y_DIGITS[300:400])
+    assert "label flips" in display.ax_.get_xlabel()
+    assert display.budgets.max() > 0
 
 
 @pytest.mark.parametrize("labels", [np.arange(10) - 3, np.array(list("jihgfedcba"))], ids=str)

@@ -3,12 +3,15 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
-from sklearn.linear_model import RidgeClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid, NearestNeighbors
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
@@ -180,6 +183,62 @@ def test_all_copies_of_a_row_may_be_relabelled_for_one_operation():
             changed = np.where(np.isin(copies, chosen), rng.integers(0, 3, len(rows)), labels)
             moved = clone(clf).fit(rows, changed).predict(X_TEST) != y_pred
             assert not (moved & (budget <= radius)).any()
+
+
+DIGITS, NAMES = load_digits(return_X_y=True)
+DIGITS, NAMES, DIGITS_TEST = DIGITS[:200], NAMES[:200], DIGITS[300:340]
+LETTERS = np.array([chr(97 + i) * (i + 1) for i in range(10)])
+# The labels before, and the type and the value of the label that an attacker brings.
+RETYPED = {
+    "wider integers": (NAMES.astype(np.uint8), np.int64, 300),
+    "negative ones": (NAMES.astype(np.int8), np.int64, -(2**62)),
+    "without a sign": (NAMES.astype(np.int64), np.uint64, 2**63 + 5),
+    "longer text": (LETTERS[NAMES], "U60", "b" * 55),
+    "empty text": (LETTERS[NAMES], object, ""),
+    "integers among booleans": (NAMES > 4, int, 2),
+    "wider floats": (NAMES.astype(np.float32), float, 2.0**40),
+    "minus zero": (NAMES.astype(float), float, -0.0),
+}
+LEARNERS = {
+    "ridge": SemiSupervisedDPA(RidgeClassifier(), 5),
+    "logistic": SemiSupervisedDPA(LogisticRegression(), 5, aggregation="run_off"),
+    "tree": SemiSupervisedDPA(DecisionTreeClassifier(), 5),
+    "self-training": SemiSupervisedDPA(SelfTrainingClassifier(NB), 5, unlabeled="mask"),
+    "members": SemiSupervisedDPA(RidgeClassifier(), 5, certificate="members"),
+    "one label": SemiSupervisedDPA(KMeans(12, n_init=1), "n_samples"),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("retyped", RETYPED)
+def test_a_label_that_changes_the_type_of_all_labels_changes_one_member(name, retyped):
+    labels, dtype, new = RETYPED[retyped]
+    clf = clone(LEARNERS[name]).fit(DIGITS, labels)
+    changed = labels.astype(dtype)
+    changed[np.flatnonzero(clf.partition_ == 1)[:3]] = new
+    other = clone(clf).fit(DIGITS, changed)
+    answers = []
+    for one in (clf, other):
+        ballots = one.ballots(DIGITS_TEST)
+        answers.append(np.where(ballots < 0, None, one.classes_.astype(object)[ballots]))
+    moved = (answers[0] != answers[1]).any(axis=0)
+    assert set(np.flatnonzero(moved)) <= {1}
+
+
+ODD = np.array(
+    [[0.0, 1], [-0.0, 1], [np.nan, 1], [-np.nan, 1], [0, -9], [1, np.nan], [0, 1], [2, 3]]
+)
+
+
+@pytest.mark.parametrize("container", [np.float64, np.float32, "frame", "sparse"])
+def test_rows_with_missing_values_and_either_zero_are_copies_in_any_order(container):
+    clf = SemiSupervisedDPA(RidgeClassifier(), 5, representation=SimpleImputer(), classes=[0, 1])
+    labels, expected = np.arange(len(ODD)) % 2, np.array([1, 1, 4, 4, 0, 2, 1, 3])
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(ODD))
+        rows = {"frame": pd.DataFrame, "sparse": sp.csr_array}.get(container, np.array)(ODD[order])
+        rows = rows.astype(container) if isinstance(container, type) else rows
+        np.testing.assert_array_equal(clf.fit(rows, labels[order]).partition_, expected[order])
 
 
 # ---------------------------------------------------------------- prices of members
