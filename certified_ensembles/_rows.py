@@ -274,9 +274,16 @@ def _sparse_keys(A):
     """
     positive = ~(A.data < 0)  # NaN sorts last, so it counts as positive
     place = np.where(positive, A.shape[1] - A.indices.astype(np.int64), A.indices)
-    values = _ordered(A.data.astype(np.float64))
-    entry = np.empty(A.nnz, dtype=[("side", "u1"), ("place", ">u8"), ("value", ">u8")])
-    entry["side"], entry["place"], entry["value"] = np.where(positive, 2, 0), place, values
+    high, low = A.data.astype(np.float64), 0
+    if A.data.dtype.kind in "iu" and A.data.dtype.itemsize == 8 and (np.abs(high) >= 2**53).any():
+        high, low = _ordered(_pairs(A.data))  # doubles alone do not tell such integers apart
+    else:
+        high = _ordered(high)
+    entry = np.empty(
+        A.nnz, dtype=[("side", "u1"), ("place", ">u8"), ("high", ">u8"), ("low", ">u8")]
+    )
+    entry["side"], entry["place"] = np.where(positive, 2, 0), place
+    entry["high"], entry["low"] = high, low
     raw, size = memoryview(entry.tobytes()), entry.dtype.itemsize
     return [
         bytes(raw[size * start : size * stop]) + b"\x01"

@@ -98,6 +98,15 @@ def test_integers_beyond_double_precision_stay_distinct(values):
     assert ContentHasher()(frame) != ContentHasher()(frame.astype(float))
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_sparse_integers_beyond_double_precision_have_one_order(dtype):
+    X = np.array([[2**53 + 1, 0], [2**53, 5], [2**53 + 2, 0], [2**53, 0], [3, 1]], dtype=dtype)
+    expected = X[canonical_order(X)]
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 3, 1]):
+        rows = sp.csr_array(X[order])
+        np.testing.assert_array_equal(rows.toarray()[canonical_order(rows)], expected)
+
+
 def test_largest_unsigned_integer_differs_from_the_double_next_to_it():
     X = np.array([[2**64 - 1]], dtype=np.uint64)
     assert ContentHasher()(X) != ContentHasher()(np.array([[2.0**64]]))
