@@ -11,13 +11,15 @@ import types
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from threadpoolctl import ThreadpoolController
 
 
-def parts_of(estimator):
+def parts_of(estimator, frozen=True):
     """Return the estimator and everything nested in its parameters, lists and dicts of them too.
 
-    A search holds whole estimators in its grid.
+    A search holds whole estimators in its grid. With ``frozen=False`` without what is inside a
+    `FrozenEstimator`, which clones share with their original.
     """
     parts, seen = [], set()
 
@@ -31,6 +33,8 @@ def parts_of(estimator):
             if not isinstance(value, dict):
                 return
         parts.append(value)
+        if isinstance(value, FrozenEstimator) and not frozen:
+            return
         if hasattr(value, "get_params") and not isinstance(value, type):
             for inner in value.get_params(deep=False).values():
                 visit(inner)
@@ -43,7 +47,7 @@ def seeded_clones(estimator, seeds):
     """Yield clones of an estimator, every nested random_state set to one seed each."""
     for seed in seeds:
         member = clone(estimator)
-        for part in parts_of(member):
+        for part in parts_of(member, frozen=False):
             if isinstance(part, dict):  # a grid that sets seeds itself may say None
                 for name, values in part.items():
                     if str(name).endswith("random_state") and isinstance(values, list | tuple):

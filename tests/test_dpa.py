@@ -14,15 +14,17 @@ import sklearn
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, ShuffleSplit, cross_val_score
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import NearestCentroid
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
@@ -673,6 +675,24 @@ def test_missing_values_pass_where_the_estimator_takes_them():
     X_missing = np.where(X == 7, np.nan, X)
     clf = dpa(RandomForestClassifier(5)).fit(X_missing, Y)
     assert clf.score(X_missing, Y) > 0.6
+
+
+def test_missing_values_pass_where_the_first_step_of_a_pipeline_takes_them():
+    X_missing = np.where(X == 7, np.nan, X)
+    filled = make_pipeline(SimpleImputer(strategy="constant"), RidgeClassifier())
+    clf = dpa(filled).fit(X_missing, Y)
+    assert clf.score(X_missing, Y) > 0.8
+    for member in clf.estimators_:
+        assert isinstance(member, Pipeline)
+    with pytest.raises(ValueError, match="NaN"):
+        dpa(make_pipeline(Normalizer(), RidgeClassifier())).fit(X_missing, Y)
+
+
+def test_a_users_frozen_step_keeps_its_own_seed():
+    frozen = PCA(5, svd_solver="randomized", random_state=7).fit(X)
+    with pytest.warns(CertificateWarning, match="FrozenEstimator"):
+        dpa(make_pipeline(FrozenEstimator(frozen), RidgeClassifier()), 3).fit(X, Y)
+    assert frozen.random_state == 7
 
 
 def test_negative_values_are_refused_where_the_estimator_refuses_them():
