@@ -11,7 +11,7 @@ import numpy as np
 _STACK_BYTES = 1 << 20
 # Rows are padded with zeros to a multiple of this, so that members of similar sizes share a
 # stack.
-_ROWS = 8
+_ROWS = 4
 
 
 class Task:

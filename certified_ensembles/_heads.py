@@ -65,7 +65,7 @@ class HeadsTrainer:
     """
 
     # Members a call: results do not depend on it, and the rows of this many are held at once.
-    width = 64
+    width = 256
 
     def __init__(self, fit):
         self._fit = fit

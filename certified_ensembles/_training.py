@@ -71,7 +71,10 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
     trainer = None if params else batch_trainer(estimator)
     width, row_bytes, most_bytes = 1, dense_width(X), _CHUNK_BYTES
     if trainer is not None:
-        width = min(trainer.width, max(1, -(-len(filled) // effective_n_jobs(n_jobs))))
+        n_workers = effective_n_jobs(n_jobs)
+        # Heads are cheap to cut: several chunks a worker, so that all end at about one time.
+        n_chunks = 4 * n_workers if isinstance(trainer, HeadsTrainer) else n_workers
+        width = min(trainer.width, max(1, -(-len(filled) // n_chunks)))
     if isinstance(trainer, _NetTrainer):
         filled.sort(key=sizes.__getitem__)  # nets with as many rows fill a stack
         row_bytes = row_bytes * getattr(X, "itemsize", 8) // 8
