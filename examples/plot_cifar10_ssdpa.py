@@ -124,7 +124,7 @@ def compare(X_train, y_train, X_test, y_test):
         clean = (y_pred == y_test).mean()
         median = median_certified_radius(y_test, y_pred, radius)
         member = np.mean(clf.ballots(Z_test) == y_test[:, None])
-        paper = ("not run", "not run") if FAST else PAPER[k]
+        paper = ("-", "-") if FAST else PAPER[k]
         print(f"{k:10}   {clean:14.2%} ({paper[0]})   {median:13} ({paper[1]})   {member:10.2%}")
         display = CertifiedAccuracyDisplay.from_predictions(
             y_test, y_pred, radius, threat="label_flip", name=f"{k} partitions", ax=ax

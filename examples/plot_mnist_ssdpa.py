@@ -81,7 +81,7 @@ def compare_partitions(Z_train, y_train, Z_test, y_test):
             y_pred, radius = clf.certify(Z_test)
             clean = (y_pred == y_test).mean()
             median = median_certified_radius(y_test, y_pred, radius)
-            paper_clean, paper_median = PAPER.get((k, partitioner), ("not run", "not run"))
+            paper_clean, paper_median = PAPER.get((k, partitioner), ("-", "-"))
             print(
                 f"{k:10}   {partitioner:11}   {clean:14.2%} ({paper_clean})   "
                 f"{median:13} ({paper_median})"
@@ -118,7 +118,7 @@ def compare_seeds(Z_train, y_train, Z_test, y_test):
         clean = (y_pred == y_test).mean()
         median = median_certified_radius(y_test, y_pred, radius)
         member = np.mean(clf.ballots(Z_test[::10]) == y_test[::10, None])
-        paper = ("not run",) * 3 if FAST else PAPER_SEEDS[name]
+        paper = ("-",) * 3 if FAST else PAPER_SEEDS[name]
         print(
             f"{name:8}   {clean:14.2%} ({paper[0]})   {median:13} ({paper[1]})   "
             f"{member:10.2%} ({paper[2]})"
