@@ -10,6 +10,9 @@ from ._newton import Sigmoid, Softmax, minimise
 _MOST_STEPS = 60
 # Squares of larger numbers do not add up in double precision.
 _LARGEST = 1e30
+# Single precision does for the directions of steps where numbers are moderate, the penalty is not
+# all but gone beside them, and the end need not be met to many digits.
+_MODERATE, _LEAST_TOL = 1e6, 1e-6
 # With more rows and more features than this, or more numbers, scikit-learn is as quick.
 _MOST_COORDINATES, _MOST_NUMBERS = 400, 1 << 22
 # Sums of squares below this share of the largest are rounding: rows that repeat each other.
@@ -34,7 +37,7 @@ def is_plain_logistic(estimator):
 def fit_logistics(tasks):
     """Fit logistic regressions; scikit-learn takes large ones and those that do not converge."""
     small = [task for task in tasks if _is_small(task)]
-    for (wide, n, d, k), group in groups_of(small, _shape):
+    for (wide, n, d, k, _), group in groups_of(small, _shape):
         state = 2 * n * min(n, d) + 12 * n * k if wide else 3 * n * d + 12 * n * k
         for part in slices(len(group), 8 * state, _STACK_BYTES):
             _fit_stack(group[part])
@@ -51,12 +54,19 @@ def _is_small(task):
 def _shape(task):
     n = task.n_outputs
     padded = n if n == 1 else -(-n // _CLASSES) * _CLASSES
-    return task.wide, task.n_padded, task.X.shape[1], padded
+    return task.wide, task.n_padded, task.X.shape[1], padded, _rough(task)
+
+
+def _rough(task):
+    C, tol = task.head.C, task.head.tol
+    weight = C * max(1.0, task.largest) ** 2
+    moderate = 1 / _MODERATE < C and weight < _MODERATE and tol >= _LEAST_TOL
+    return np.float32 if moderate else np.float64
 
 
 def _fit_stack(group):
     head = group[0].head
-    wide, n_padded, n_features, n_outputs = _shape(group[0])
+    wide, n_padded, n_features, n_outputs, rough = _shape(group[0])
     n_coordinates = n_padded if wide else n_features
     X = np.zeros((len(group), n_padded, n_coordinates))
     scatter = np.zeros((len(group), n_coordinates))
@@ -71,6 +81,7 @@ def _fit_stack(group):
     weights, bias, error, n_iter, converged = minimise(
         X, scatter, _loss(group, n_padded, n_outputs), 1 / head.C, n_rows, offset,
         intercept=head.fit_intercept, tol=head.tol, max_iter=min(head.max_iter, _MOST_STEPS),
+        rough=rough,
     )  # fmt: skip
     # What the dropped coordinates may add to the gradient.
     hidden = np.sqrt(_NONE * scatter.max(axis=1) * n_rows)

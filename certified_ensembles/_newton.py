@@ -4,8 +4,9 @@ The objective is scikit-learn's: the sum of the log-losses plus ridge / 2 |w|^2,
 free. Weights are kept in coordinates in which the rows' features are uncorrelated, at most as
 many as a member has rows; lengths and angles are those of the weights themselves. Newton's
 equations are solved by conjugate gradients with the exact Hessian, preconditioned by what the
-Hessian would be if all rows were equally uncertain; and a step is shortened until the
-objective falls.
+Hessian would be if all rows were equally uncertain, in single precision where numbers are
+moderate: a direction need not be exact. A step is shortened until the objective falls; objective
+and gradient are in double precision.
 
 Arrays have the axes (member, class, row). Products are taken matrix by matrix, sums run along
 one member's own axes, and a member that has finished is left alone: nothing that one member
@@ -81,7 +82,7 @@ class Softmax:
 
     def centre(self, b):
         """Take away what is common to all classes, which changes no probability."""
-        b -= (b.sum(axis=1) / self.n_classes)[:, None] * self.classes
+        b -= ((b.sum(axis=1) / self.n_classes)[:, None] * self.classes).astype(b.dtype, copy=False)
         return b
 
     def take(self, keep):
@@ -116,7 +117,7 @@ class Sigmoid:
 # ---------------------------------------------------------------- the method
 
 
-def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, max_iter):
+def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, max_iter, rough):
     """Minimise the sum of log-losses plus ridge / 2 |w|^2 for a stack of members.
 
     Parameters
@@ -136,6 +137,8 @@ def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, m
         Largest entry of the gradient of the objective over n_rows at which to stop.
     max_iter : int
         Most steps.
+    rough : dtype
+        In which directions are found.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, m
     converged : ndarray of shape (n_members,), bool
         By the gradient, or as far as double precision goes.
     """
-    state = _State(X, scatter, loss, ridge, intercept)
+    state = _State(X, scatter, loss, ridge, intercept, rough)
     weights, bias, error = np.zeros_like(state.w), np.zeros_like(state.b), np.zeros_like(loss.Y)
     n_iter, converged = np.zeros(len(X), dtype=int), np.zeros(len(X), dtype=bool)
     here = np.arange(len(X))
@@ -173,8 +176,9 @@ def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, m
 class _State:
     """Where the members of a stack are, and the derivatives there."""
 
-    def __init__(self, X, scatter, loss, ridge, intercept):
+    def __init__(self, X, scatter, loss, ridge, intercept, rough):
         self.X, self.scatter, self.loss = X, scatter, loss
+        self.rough_X, self.rough = X.astype(rough, copy=False), rough
         self.ridge, self.intercept = ridge, intercept
         n_members, n_classes, _ = loss.Y.shape
         self.w = np.zeros((n_members, n_classes, X.shape[2]))
@@ -210,22 +214,28 @@ class _State:
 
     def direction(self):
         """Solve Newton's equations: return the step, its logits and the step of the bias."""
-        loss, ridge, P = self.loss, self.ridge, self.P
-        mean = np.maximum(loss.curvature(P), 0)
-        scale = 1 / (ridge + mean[:, None] * self.scatter)[:, None, :]
+        loss, X, rough = self.loss, self.rough_X, self.rough
+        ridge, P = rough(self.ridge), self.P.astype(rough, copy=False)
+        mean = np.maximum(loss.curvature(self.P), 0)
+        scale = 1 / (self.ridge + mean[:, None] * self.scatter)[:, None, :]
         flatness = np.maximum(mean * loss.rows.sum(axis=1), _FLATTEST)[:, None]
-        r, rb = -self.g, loss.centre(-self.gb)
+        # As large as one: a gradient that vanishes does not vanish in single precision.
+        size = np.maximum(np.abs(self.g).max(axis=(1, 2)), np.abs(self.gb).max(axis=1))
+        size[~(size > 0)] = 1.0
+        r, rb = self.g / _each(-size), loss.centre(self.gb / -size[:, None])
+        r, rb, scale, flatness = (a.astype(rough, copy=False) for a in (r, rb, scale, flatness))
         v, vb = r * scale, rb / flatness
         x, xb = np.zeros_like(v), np.zeros_like(vb)
         rz = _dot(r, v) + np.vecdot(rb, vb)
-        self.first = rz if self.first is None else self.first
-        goal = rz * np.minimum(_ACCURACY**2, (rz / self.first) ** _FINER)
+        true = rz * size**2
+        self.first = true if self.first is None else self.first
+        goal = rz * np.minimum(_ACCURACY**2, (true / self.first) ** _FINER)
         on = rz > 0
         for _ in range(_MOST_PRODUCTS):
-            t = self._logits(v)
+            t = v @ X.transpose(0, 2, 1)
             t += vb[:, :, None]
             q = loss.bend(P, t)
-            h = q @ self.X
+            h = q @ X
             h += ridge * v
             hb = q.sum(axis=2)
             bend = _dot(v, h) + np.vecdot(vb, hb)
@@ -252,6 +262,7 @@ class _State:
             # Nothing is added to what has ended: infinity times zero would be.
             v[~on], vb[~on] = 0.0, 0.0
             rz = new
+        x, xb = x * _each(size), xb * size[:, None]
         return x, self._logits(x), xb
 
     def move(self, x, xx, xb):
