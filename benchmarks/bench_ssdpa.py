@@ -5,8 +5,8 @@
 
 Needs CERTIFIED_ENSEMBLES_DATA, a folder with MNIST (and GTSRB and CIFAR-10, whose examples it
 runs). Label sets are closed. Each task runs in a process of its own, so that peak memory is its;
-`heads` uses one BLAS thread a job. All features are learned without labels, the settings were chosen on
-training rows held out.
+`heads` uses one BLAS thread a job. All features are learned without labels, the settings were
+chosen on training rows held out.
 """
 
 import argparse
@@ -178,9 +178,9 @@ def heads(args):
     data = steps.fit_transform(X), y, steps.transform(X_test)
     k = 120 if args.fast else 1200
     print(f"\n{len(y)} x {data[0].shape[1]} features ({data[0].dtype}), k = {k}, fit and certify "
-          f"{len(X_test)} rows, one BLAS thread, medians of {args.repeats} interleaved. The loop of "
-          f"clones is one process; every {LOOP_STEP}th member of it is run, and scaled. The workers "
-          "of two jobs are up before the clock starts.")  # fmt: skip
+          f"{len(X_test)} rows, one BLAS thread, medians of {args.repeats} interleaved. The loop "
+          f"of clones is one process; every {LOOP_STEP}th member of it is run, and scaled. The "
+          "workers of two jobs are up before the clock starts.")  # fmt: skip
     two_jobs(RidgeClassifier(), k, *data)
     for name, head in {
         "softmax, C = 1": LogisticRegression(),
