@@ -214,8 +214,8 @@ CONTENDERS = {
 
 
 def run(name, case):
-    """Return the seconds of one contender on one BLAS thread a job."""
-    with threadpool_limits(1), warnings.catch_warnings():
+    """Return the seconds of one contender on one BLAS thread a job (the toolbox has no jobs)."""
+    with threadpool_limits(case.n_jobs if name == "toolbox" else 1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of scikit-learn: solvers that have not converged
         parts = CONTENDERS[name](case)
     parts["total"] = sum(parts.values())

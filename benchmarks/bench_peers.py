@@ -16,7 +16,8 @@ Each row of the table trains and asks the same members on the same rows:
 
 They take turns; printed are medians, and medians of the ratios within a turn with their spread.
 Contenders marked * ran the first ``--subset`` members and were scaled to all (``--subset 0`` runs
-all). Everything uses one BLAS thread a job. Features: HOG of MNIST where the environment variable
+all). Everything uses one BLAS thread a job; the toolbox, which has no jobs, as many threads as the
+others have jobs. Features: HOG of MNIST where the environment variable
 CERTIFIED_ENSEMBLES_DATA names a folder with it, else random numbers of the same shape; from
 10^6 rows on, Gaussian classes with 500 features in a memory-mapped file.
 """
@@ -143,6 +144,7 @@ def one_case(name, data, k, args):
     totals = {one: [r["total"] for r in result] for one, result in runs.items()}
     result = {
         "member": name, "n": len(case.y), "n_test": len(case.X_test), "k": k,
+        "n_jobs": case.n_jobs,
         "n_features": int(np.prod(case.X.shape[1:])), "n_members_run": case.n_members,
         "seconds": {o: {p: median([r[p] for r in rs]) for p in rs[0]} for o, rs in runs.items()},
         "ratio": {o: spread_of_ratio(t, totals["ours"]) for o, t in totals.items() if o != "ours"},
@@ -169,7 +171,7 @@ def hashing(data, args):
         "floor": lambda: timed(hash_floor, few, share),
     }, args.repeats)  # fmt: skip
     return {
-        "member": "hashing", "n": len(X), "n_test": 0, "k": 0, "n_members_run": 0,
+        "member": "hashing", "n": len(X), "n_test": 0, "k": 0, "n_members_run": 0, "n_jobs": 1,
         "n_features": int(np.prod(X.shape[1:])),
         "seconds": {o: {"total": median(r)} for o, r in runs.items()},
         "ratio": {o: spread_of_ratio(r, runs["ours"]) for o, r in runs.items() if o != "ours"},
@@ -196,7 +198,7 @@ def memory_of(one, name, paths, k, n_jobs, subset, in_file):
 
 
 def show(result):
-    print(f"\n{LABELS[result['member']]}, {result['n']} rows x {result['n_features']}, "
+    print(f"\n{name_of(result)}, {result['n']} rows x {result['n_features']}, "
           f"{result['n_test']} test rows, k = {result['k']}")  # fmt: skip
     for one, parts in result["seconds"].items():
         scaled = one not in ("ours", "floor") and 0 < result["n_members_run"] < result["k"]
@@ -224,7 +226,7 @@ def as_table(results):
 
         peak = r.get("peak", {}).get("ours")
         lines.append([
-            LABELS[r["member"]], f"{r['n']:,} x {r['n_features']}", r["k"] or "",
+            name_of(r), f"{r['n']:,} x {r['n_features']}", r["k"] or "",
             f"{r['seconds']['ours']['total']:.2f}", cell("loop"), cell("bagging"),
             cell("toolbox"), show_ratio(r["over_limit"]), f"{peak:.2f}" if peak else "",
         ])  # fmt: skip
@@ -259,7 +261,7 @@ def draw(results, path):
     ax.axvline(1, color="k", lw=1)
     ax.set(
         xscale="log", xlabel="time over ours (1 = as fast)", yticks=range(len(results)),
-        yticklabels=[f"{LABELS[r['member']]}, n = {r['n']:,}, k = {r['k']}" for r in results],
+        yticklabels=[f"{name_of(r)}, n = {r['n']:,}, k = {r['k']}" for r in results],
     )  # fmt: skip
     ax.invert_yaxis()
     ax.legend(loc="lower right", fontsize=8)
@@ -269,7 +271,13 @@ def draw(results, path):
 
 def place(result):
     """Return the place of a result in the table."""
-    return ["hashing", *LINEAR, *OTHERS, "net"].index(result["member"]), result["n"], result["k"]
+    order = ["hashing", *LINEAR, *OTHERS, "net"].index(result["member"])
+    return order, result["n"], result["k"], result["n_jobs"]
+
+
+def name_of(result):
+    jobs = f", {result['n_jobs']} jobs" if result["n_jobs"] > 1 else ""
+    return LABELS[result["member"]] + jobs
 
 
 def earlier(folder):
