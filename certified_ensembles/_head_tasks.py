@@ -71,8 +71,10 @@ def slices(n_tasks, task_bytes, most_bytes=_STACK_BYTES):
     return [slice(start, start + step) for start in range(0, n_tasks, step)]
 
 
-def stack_rows(group, centre):
-    """Return the rows of tasks of one padded shape, and the means that were taken from them.
+def row_stacks(group, centre):
+    """Yield slices of a group, their rows in one stack, and the means taken from them.
+
+    The memory of a stack is used again for the next: fresh memory costs more than to fill it.
 
     Parameters
     ----------
@@ -81,21 +83,31 @@ def stack_rows(group, centre):
     centre : bool
         Whether to take the mean of every feature away; else the means are zero.
 
-    Returns
-    -------
+    Yields
+    ------
+    tasks : list of Task
     X : ndarray of shape (n_tasks, n_padded, n_features)
-        Padded with zeros.
+        Padded with zeros. Holds until the next slice.
     mean : ndarray of shape (n_tasks, n_features)
     """
-    n_features = group[0].X.shape[1]
-    X = np.zeros((len(group), group[0].n_padded, n_features))
-    mean = np.zeros((len(group), n_features))
-    for task, own, own_mean in zip(group, X, mean, strict=True):
-        n = len(task.X)
-        if centre:
-            np.add.reduce(task.X, axis=0, out=own_mean)
-            own_mean /= n
-            np.subtract(task.X, own_mean, out=own[:n])
-        else:
-            own[:n] = task.X
-    return X, mean
+    n_padded, n_features = group[0].n_padded, group[0].X.shape[1]
+    parts = slices(len(group), 8 * n_padded * n_features)
+    stack = np.empty((len(group[parts[0]]), n_padded, n_features))
+    for part in parts:
+        tasks = group[part]
+        mean = np.zeros((len(tasks), n_features))
+        for task, own, own_mean in zip(tasks, stack, mean, strict=False):
+            own_mean[:] = centre_rows(task.X, own, centre)
+        yield tasks, stack[: len(tasks)], mean
+
+
+def centre_rows(X, out, centre):
+    """Write rows less their mean, and zeros below them, into an array; return the mean."""
+    n = len(X)
+    out[n:] = 0.0
+    if not centre:
+        out[:n] = X
+        return np.zeros(X.shape[1])
+    mean = np.add.reduce(X, axis=0) / n
+    np.subtract(X, mean, out=out[:n])
+    return mean

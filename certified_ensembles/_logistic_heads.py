@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from ._head_tasks import groups_of, slices
+from ._head_tasks import centre_rows, groups_of, slices
 from ._newton import Sigmoid, Softmax, minimise
 
 # Newton's steps before scikit-learn's own solver takes over: about six are needed.
@@ -71,9 +71,11 @@ def _fit_stack(group):
     X = np.zeros((len(group), n_padded, n_coordinates))
     scatter = np.zeros((len(group), n_coordinates))
     n_rows, offset = np.empty(len(group)), np.empty(len(group))
+    centred = np.empty((n_padded, n_features))  # fresh memory costs more than to fill it
     ways = []
     for i, task in enumerate(group):
-        rows, own_scatter, back, mean = _uncorrelate(task, head.fit_intercept)
+        mean = centre_rows(task.X, centred[: len(task.X)], head.fit_intercept)
+        rows, own_scatter, back = _uncorrelate(centred[: len(task.X)], wide)
         X[i, : rows.shape[0], : rows.shape[1]] = rows
         scatter[i, : len(own_scatter)] = own_scatter
         n_rows[i], offset[i] = len(rows), np.abs(mean).max()
@@ -97,25 +99,22 @@ def _fit_stack(group):
             _note(task, coef, bias[i] - coef @ mean, n_iter[i])
 
 
-def _uncorrelate(task, centre):
-    """Return rows in coordinates, their sums of squares, the way back, and means.
+def _uncorrelate(X, wide):
+    """Return rows in coordinates, their sums of squares, and the way back.
 
     The coordinates are at most as many as there are rows or features. The way back leads to
-    weights of centred rows if there are fewer rows than features, else of features.
+    weights of the rows if there are fewer rows than features, else of features.
     """
-    X = task.X
-    mean = np.add.reduce(X, axis=0) / len(X) if centre else np.zeros(X.shape[1])
-    X = X - mean
     try:
-        scatter, basis = np.linalg.eigh(X @ X.T if task.wide else X.T @ X)
+        scatter, basis = np.linalg.eigh(X @ X.T if wide else X.T @ X)
     except np.linalg.LinAlgError:
         scatter, basis = np.full(min(X.shape), np.nan), np.full([min(X.shape)] * 2, np.nan)
-    if not task.wide:
-        return X @ basis, np.maximum(scatter, 0), basis.T, mean
+    if not wide:
+        return X @ basis, np.maximum(scatter, 0), basis.T
     scatter = np.where(scatter > _NONE * scatter[-1], scatter, 0)
     root = np.sqrt(scatter)
     back = np.divide(basis, root, out=np.zeros_like(basis), where=root > 0)
-    return basis * root, scatter, back.T, mean
+    return basis * root, scatter, back.T
 
 
 def _is_minimum(coef, error, rows, most, C):

@@ -7,7 +7,7 @@ from numbers import Real
 import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
-from ._head_tasks import groups_of, slices, stack_rows
+from ._head_tasks import groups_of, row_stacks
 
 
 def is_plain_ridge(estimator):
@@ -24,18 +24,16 @@ def is_plain_ridge(estimator):
 def fit_ridges(tasks):
     """Fit ridge classifiers, in row or feature space by each one's own shape."""
     for _, group in groups_of(tasks, _shape):
-        task_bytes = 8 * group[0].n_padded * group[0].X.shape[1]
-        for part in slices(len(group), task_bytes):
-            _fit_stack(group[part])
+        for stack in row_stacks(group, group[0].head.fit_intercept):
+            _fit_stack(*stack)
 
 
 def _shape(task):
     return task.wide, task.n_padded, task.X.shape[1], task.n_outputs
 
 
-def _fit_stack(group):
+def _fit_stack(group, X, X_mean):
     alpha, centre = group[0].head.alpha, group[0].head.fit_intercept
-    X, X_mean = stack_rows(group, centre)
     Y = np.zeros((*X.shape[:2], group[0].n_outputs))
     Y_mean = np.zeros((len(group), group[0].n_outputs))
     for task, own, own_mean in zip(group, Y, Y_mean, strict=True):

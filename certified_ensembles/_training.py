@@ -69,6 +69,7 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
     sizes = [len(rows) for rows in rows_of_member]
     filled = [i for i, size in enumerate(sizes) if size]
     trainer = None if params else batch_trainer(estimator)
+    bare_heads = isinstance(trainer, HeadsTrainer) and not isinstance(estimator, Pipeline)
     width, row_bytes, most_bytes = 1, dense_width(X), _CHUNK_BYTES
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
@@ -87,13 +88,14 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
 
     def tasks():
         seeds_of_filled = [seeds[i] for i in filled]
-        heads = isinstance(trainer, HeadsTrainer) and not isinstance(estimator, Pipeline)
-        clones = (_plain_clones if heads else seeded_clones)(estimator, seeds_of_filled)
+        clones = (_plain_clones if bare_heads else seeded_clones)(estimator, seeds_of_filled)
         for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
             yield delayed(_fit_chunk)(jobs, by_row, single, memory, chunk)
 
-    members = train_members(tasks(), filled, len(sizes), n_jobs, verbose)
+    # Heads train in less time than it takes to send their rows to another process.
+    prefer = "threads" if bare_heads else None
+    members = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
     stored = memory.location is not None and isinstance(trainer, _NetTrainer)
     return StoredMembers(members) if stored else members
 
@@ -122,18 +124,21 @@ def _chunks(members, sizes, width, most_bytes):
         yield chunk
 
 
-def in_turn(tasks, n_jobs):
-    """Run tasks in parallel; results in order, each as it arrives if the backend can do that."""
-    backend, _ = get_active_backend()  # Ray's cannot
+def in_turn(tasks, n_jobs, prefer=None):
+    """Run tasks in parallel; results in order, each as it arrives if the backend can do that.
+
+    Processes or threads, as `prefer` has it, unless the caller has chosen a backend.
+    """
+    backend, _ = get_active_backend(prefer=prefer)  # Ray's cannot
     how = "generator" if backend.supports_return_generator else "list"
-    return Parallel(n_jobs=n_jobs, return_as=how)(tasks)
+    return Parallel(n_jobs=n_jobs, return_as=how, prefer=prefer)(tasks)
 
 
-def train_members(tasks, filled, n_members, n_jobs, verbose):
+def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
     """Run tasks that return lists of members, those at the places in filled; None elsewhere."""
     members = [None] * n_members
     with one_thread, workers_may_stop():
-        chunks = in_turn(tasks, n_jobs)
+        chunks = in_turn(tasks, n_jobs, prefer)
         results = progress(itertools.chain.from_iterable(chunks), len(filled), "fit", verbose)
         for i, member in zip(filled, results, strict=True):
             members[i] = member
