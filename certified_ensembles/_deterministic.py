@@ -193,6 +193,7 @@ def global_seed(seed, needed=True):
         python_state, numpy_state = random.getstate(), np.random.get_state()
         random.seed(seed)
         np.random.seed(seed)
+        queued = torch is not None and torch.cuda.is_available() and not torch.cuda.is_initialized()
         if torch is not None:
             devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
             fork = torch.random.fork_rng(devices=list(devices))
@@ -206,3 +207,5 @@ def global_seed(seed, needed=True):
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+            if queued:  # torch keeps a seed for CUDA until that begins, and has just kept ours
+                torch.cuda.manual_seed_all(torch.initial_seed())

@@ -31,6 +31,7 @@ from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
 from certified_ensembles._containers import take
+from certified_ensembles._deterministic import global_seed
 from certified_ensembles.certificates import finite_aggregation_radius, run_off_radius
 from certified_ensembles.hashers import ContentHasher
 from certified_ensembles.metrics import make_certified_accuracy_scorer
@@ -107,6 +108,18 @@ def test_global_generators_are_seeded_for_members_and_left_as_they_were(source, 
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
     assert_same(one, other)
     assert len(np.unique(one.ballots(X_TEST)[0])) > 1
+
+
+def test_a_seed_that_torch_keeps_until_cuda_begins_is_put_back(monkeypatch):
+    torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+    kept = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", kept.append)
+    torch.manual_seed(7)
+    with global_seed(3):
+        assert kept == [7, 3]
+    assert kept == [7, 3, 7]
 
 
 def test_one_class_partitions_vote_for_it_and_empty_ones_abstain():
