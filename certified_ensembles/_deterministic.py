@@ -193,9 +193,11 @@ def global_seed(seed, needed=True):
         python_state, numpy_state = random.getstate(), np.random.get_state()
         random.seed(seed)
         np.random.seed(seed)
-        queued = torch is not None and torch.cuda.is_available() and not torch.cuda.is_initialized()
+        queued = False
         if torch is not None:
-            devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+            begun = torch.cuda.is_initialized()
+            queued = torch.cuda.is_available() and not begun
+            devices = range(torch.cuda.device_count()) if begun else []
             fork = torch.random.fork_rng(devices=list(devices))
         else:
             fork = contextlib.nullcontext()
