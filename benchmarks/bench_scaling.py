@@ -97,6 +97,7 @@ def draw(results, path):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     panels = list(dict.fromkeys((r["what"], r["against"]) for r in results))
     fig, axes = plt.subplots(
@@ -104,13 +105,19 @@ def draw(results, path):
     )
     colors = {name: f"C{i}" for i, name in enumerate(MEMBERS)}
     for ax, (what, against) in zip(axes[0], panels, strict=True):
-        for r in results:
-            if (r["what"], r["against"]) == (what, against):
-                ax.loglog(
-                    r["sizes"], r["seconds"], "o-", ms=3, color=colors[r["member"]],
-                    label=f"{r['member']}: {r['exponent']:.2f}",
-                )  # fmt: skip
+        shown = [r for r in results if (r["what"], r["against"]) == (what, against)]
+        for r in shown:
+            ax.loglog(
+                r["sizes"], r["seconds"], "o-", ms=3, color=colors[r["member"]],
+                label=f"{r['member']}: {r['exponent']:.2f}",
+            )  # fmt: skip
+        ends = [min(r["sizes"][0] for r in shown), max(r["sizes"][-1] for r in shown)]
         ax.set(xlabel=against, title=what)
+        ax.set_xticks(ends, [f"{size:,}" for size in ends])
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * 8)  # room for the legend
         ax.legend(title="exponent", fontsize=7, title_fontsize=7)
     axes[0, 0].set_ylabel("seconds")
     fig.savefig(path, dpi=150)
