@@ -129,19 +129,16 @@ class DeviceScores:
 
     Parameters
     ----------
-    fill : callable
-        ``fill(c, weights)`` writes weights and intercepts of class c for all members into an
-        array of numpy of shape (width, n_features + 1), and says whether there are any weights.
-    present : list of int
-        The classes that a member of the stack knows, in order.
-    width : int
-        Number of members in a product.
+    weights : iterable
+        Yields ``(classes, weights, weighted)``: arrays of numpy of shape (n_classes, width,
+        n_features + 1), overwritten each time, and which classes have any weights. Has a
+        `shape`, that of one class, and lists the classes that a member knows as `present`.
     n_classes : int
     rows : DeviceRows
     """
 
-    def __init__(self, fill, present, width, n_classes, rows):
-        self.fill, self.present, self.width, self.rows = fill, present, width, rows
+    def __init__(self, weights, n_classes, rows):
+        self.weights, self.rows = weights, rows
         self.xp, self.device = array_namespace(rows.blocks[0]), device(rows.blocks[0])
         self.code = self.xp.int16 if n_classes < 2**15 - 1 else self.xp.int32
 
@@ -163,15 +160,17 @@ class DeviceScores:
         for i, chosen in enumerate(self._choices()):
             each = [
                 xp.sum(xp.astype(chosen == c + 1, xp.int64), axis=0, dtype=xp.int64)
-                for c in self.present
+                for c in self.weights.present
             ]
             if each:
                 counts = on_host(xp.stack(each))
-                yield from ((i, c, count) for c, count in zip(self.present, counts, strict=True))
+                yield from (
+                    (i, c, count) for c, count in zip(self.weights.present, counts, strict=True)
+                )
 
     def _choices(self):
         xp, blocks = self.xp, self.rows.blocks
-        shape, how = (self.width, blocks[0].shape[0]), {"device": self.device}
+        shape, how = (self.weights.shape[0], blocks[0].shape[0]), {"device": self.device}
         chosen = [xp.zeros(shape, dtype=self.code, **how) for _ in blocks]
         best = [xp.full(shape, -xp.inf, dtype=block.dtype, **how) for block in blocks]
         for c, i, score in self._scores():
@@ -182,18 +181,20 @@ class DeviceScores:
 
     def _scores(self):
         xp, blocks, n_features = self.xp, self.rows.blocks, self.rows.n_features
-        stack = np.zeros((self.width, blocks[0].shape[1]), self.rows.precision)
-        for c in self.present:
-            weighted = self.fill(c, stack[:, : n_features + 1])
-            weights = xp.asarray(stack, device=self.device, copy=True)
-            for i, block in enumerate(blocks):
-                if weighted:
-                    score = xp.matmul(weights, block.T)
-                    _refuse_half_precision(score, weights)
-                else:  # nothing but zeros to multiply
-                    column = weights[:, n_features : n_features + 1]
-                    score = xp.broadcast_to(column, (self.width, block.shape[0]))
-                yield c, i, score
+        width = self.weights.shape[0]
+        padded = np.zeros((width, blocks[0].shape[1]), self.rows.precision)
+        for classes, stack, weighted in self.weights:
+            for c, own, has_weights in zip(classes, stack, weighted, strict=True):
+                padded[:, : n_features + 1] = own
+                weights = xp.asarray(padded, device=self.device, copy=True)
+                for i, block in enumerate(blocks):
+                    if has_weights:
+                        score = xp.matmul(weights, block.T)
+                        _refuse_half_precision(score, weights)
+                    else:  # nothing but zeros to multiply
+                        column = weights[:, n_features : n_features + 1]
+                        score = xp.broadcast_to(column, (width, block.shape[0]))
+                    yield c, i, score
 
 
 def _refuse_half_precision(score, weights):

@@ -1,8 +1,8 @@
 """Linear members: trained in batches, asked by matrix products of a fixed shape."""
 
-import functools
 import itertools
 import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -47,6 +47,8 @@ _LINEAR = (
 # weights that are missing zero. A row with a new label then adds a product for that class and
 # leaves every other as it was.
 _STACKED, _STACKED_WIDE, _WIDE = 240, 16, 2**14
+# Of a stack that are held at once, of one class at least.
+_WEIGHT_BYTES = 1 << 24
 
 
 def _stacks(n_members, most):
@@ -160,8 +162,8 @@ def _over_stacks(consume, voters, classes, blocks, n_jobs):
 
     def work(stack, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
-            scores = _StackScores(tables[stack], width, len(classes), blocks[a:b])
-            consume(slice(a, b), stack, scores)
+            weights = _StackWeights(tables[stack], width, n_features, dtype)
+            consume(slice(a, b), stack, _StackScores(weights, len(classes), blocks[a:b]))
 
     Parallel(n_jobs=n_jobs, require="sharedmem")(
         delayed(work)(stack, a, b) for stack in stacks for a, b in itertools.pairwise(bounds)
@@ -174,14 +176,9 @@ def _over_stacks_there(consume, voters, classes, blocks):
     stacks, width = _stacks(len(voters), stacked(rows.n_features))
     for stack in stacks:
         tables = [_as_table(voter, classes) for voter in voters[stack]]
-        fill = functools.partial(_stack_class, tables)
         with np.errstate(all="ignore"):  # weights beyond single precision
-            scores = DeviceScores(fill, _present(tables), width, len(classes), rows)
-            consume(slice(0, len(blocks)), stack, scores)
-
-
-def _present(tables):
-    return sorted(set().union(*tables))
+            weights = _StackWeights(tables, width, rows.n_features, rows.precision)
+            consume(slice(0, len(blocks)), stack, DeviceScores(weights, len(classes), rows))
 
 
 def _with_ones(block):
@@ -193,66 +190,128 @@ def _with_ones(block):
     return wider
 
 
-def _as_table(voter, classes):
-    """Return ``{class index: (weights, what to subtract from them, intercept)}`` of one member.
+class _Table(NamedTuple):
+    """The weights of one member.
 
-    Weights that are None are zeros, and so is what to subtract.
+    A class scores ``x @ (coef - base) + intercept``, one class zero throughout. A member without
+    any class is missing.
     """
-    if voter is None:
-        return {}
-    codes = np.searchsorted(classes, voter.classes_).tolist()
-    first = {codes[0]: (None, None, 0.0)}
-    if type(voter) is DummyClassifier:
-        return first
+
+    codes: Any  # ndarray of shape (n_weighted,): class indices, in order
+    coef: Any  # ndarray of shape (n_weighted, n_features)
+    base: Any  # ndarray of shape (n_features,), or None for zeros
+    intercept: Any  # ndarray of shape (n_weighted,)
+    zero: Any  # the class that scores zero, or None
+
+
+def _as_table(voter, classes):
+    if voter is None or type(voter) is DummyClassifier:
+        zero = None if voter is None else np.searchsorted(classes, voter.classes_)[0]
+        return _Table(np.empty(0, dtype=np.intp), None, None, None, zero)
+    codes = np.searchsorted(classes, voter.classes_)
     if type(voter) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
         coef = voter.centroids_
         intercept = -np.vecdot(coef, coef) / 2
     else:
-        coef = np.atleast_2d(voter.coef_)
-        intercept = np.broadcast_to(voter.intercept_, len(coef))
+        coef, intercept = voter.coef_, voter.intercept_
+        coef = coef if coef.ndim == 2 else coef[None]
+        if np.ndim(intercept) == 0:  # without intercepts it is a number
+            intercept = np.full(len(coef), intercept)
     if len(coef) < len(codes):  # the sign decides, and zero goes to the smaller class
-        return first | {codes[1]: (coef[0], None, intercept[0])}
+        return _Table(codes[1:], coef[:1], None, intercept[:1], codes[0])
     if np.isfinite(coef[0]).all() and np.isfinite(intercept[0]):
         # By how much a score is above that of the first class: one product less.
-        pairs = zip(codes[1:], coef[1:], intercept[1:], strict=True)
-        return first | {c: (w, coef[0], b - intercept[0]) for c, w, b in pairs}
-    pairs = zip(codes, coef, intercept, strict=True)
-    return {c: (w, None, b) for c, w, b in pairs}
+        return _Table(codes[1:], coef[1:], coef[0], intercept[1:] - intercept[0], codes[0])
+    return _Table(codes, coef, None, intercept, None)
+
+
+class _StackWeights:
+    """The weights of one stack of members, some classes at a time.
+
+    Parameters
+    ----------
+    tables : list of _Table
+    width : int
+        Members in a product: beyond the tables there are members without classes.
+    n_features : int
+    dtype : dtype
+
+    Attributes
+    ----------
+    present : list of int
+        The classes that a member knows, in order.
+    """
+
+    def __init__(self, tables, width, n_features, dtype):
+        self.tables, self.shape, self.dtype = tables, (width, n_features + 1), dtype
+        known = [table.codes for table in tables]
+        known.append([table.zero for table in tables if table.zero is not None])
+        self.present = np.unique(np.concatenate(known).astype(np.intp)).tolist()
+
+    def __iter__(self):
+        """Yield ``(classes, weights, whether any member has weights for each of them)``.
+
+        Weights are of shape (n_classes, width, n_features + 1), the intercepts last, and are
+        overwritten each time. A member without the class gets the score -inf.
+        """
+        class_bytes = np.dtype(self.dtype).itemsize * self.shape[0] * self.shape[1]
+        step = min(max(1, _WEIGHT_BYTES // class_bytes), len(self.present))
+        weights = np.empty((step, *self.shape), self.dtype)
+        for start in range(0, len(self.present), step):
+            classes = self.present[start : start + step]
+            yield classes, weights[: len(classes)], self._fill(classes, weights[: len(classes)])
+
+    def _fill(self, classes, weights):
+        weights[:, :, :-1], weights[:, :, -1] = 0.0, -np.inf
+        weighted = np.zeros(len(classes), dtype=bool)
+        for i, table in enumerate(self.tables):
+            if table.zero is not None and classes[0] <= table.zero <= classes[-1]:
+                weights[np.searchsorted(classes, table.zero), i, -1] = 0.0
+            first, last = np.searchsorted(table.codes, (classes[0], classes[-1] + 1))
+            if first == last:
+                continue
+            place = np.searchsorted(classes, table.codes[first:last])
+            coef = table.coef[first:last]
+            weights[place, i, :-1] = coef if table.base is None else coef - table.base
+            weights[place, i, -1] = table.intercept[first:last]
+            weighted[place] = True
+        return weighted
 
 
 class _StackScores:
     """The scores of one stack of members on some blocks of test rows."""
 
-    def __init__(self, tables, width, n_classes, blocks):
-        self.tables, self.width, self.blocks = tables, width, blocks
-        self.dtype, self.n_classes = blocks[0].dtype, n_classes
-        self.present = _present(tables)
+    def __init__(self, weights, n_classes, blocks):
+        self.weights, self.n_classes, self.blocks = weights, n_classes, blocks
 
     def __iter__(self):
-        """Yield ``(class, block, scores of shape (width, n_rows))``, overwritten each time."""
-        size, n_features = self.blocks[0].shape
-        score = np.empty((self.width, size), self.dtype)
+        """Yield ``(class, block, scores of shape (width, n_rows))``, overwritten each time.
+
+        A block comes with all of its classes in order, as far as these fit in memory at once.
+        """
+        score = np.empty((self.weights.shape[0], self.blocks[0].shape[0]), self.weights.dtype)
         dense = isinstance(self.blocks[0], np.ndarray)
-        weights = np.empty((self.width, n_features), self.dtype)
-        for c in self.present:
-            weighted = _stack_class(self.tables, c, weights)
-            turned = None if dense else np.ascontiguousarray(weights.T)
+        for classes, weights, weighted in self.weights:
+            turned = weights.transpose(0, 2, 1)
+            if not dense:
+                turned = [np.ascontiguousarray(own) for own in turned]
             for i, block in enumerate(self.blocks):
-                if not weighted:  # nothing but zeros to multiply
-                    score[...] = weights[:, -1:]
-                elif dense:
-                    np.matmul(weights, block.T, out=score)
-                else:
-                    score[...] = (block @ turned).T
-                yield c, i, score
+                for j, c in enumerate(classes):
+                    if not weighted[j]:  # nothing but zeros to multiply
+                        score[...] = weights[j, :, -1:]
+                    elif dense:
+                        np.matmul(weights[j], block.T, out=score)
+                    else:
+                        score[...] = (block @ turned[j]).T
+                    yield c, i, score
 
     def choices(self):
         """Return for each block the index of the best class plus one, zero without any.
 
         A score that is not a number never wins, and ties go to the smaller class.
         """
-        shape = len(self.blocks), self.width, self.blocks[0].shape[0]
-        best = np.full(shape, -np.inf, self.dtype)
+        shape = len(self.blocks), self.weights.shape[0], self.blocks[0].shape[0]
+        best = np.full(shape, -np.inf, self.weights.dtype)
         chosen = np.zeros(shape, np.min_scalar_type(self.n_classes))
         better, mark = np.empty(shape[1:], bool), np.empty(shape[1:], chosen.dtype)
         for c, i, score in self:
@@ -266,24 +325,13 @@ class _StackScores:
     def counts(self):
         """Yield ``(block, class, how many members choose it on each row)``."""
         for i, chosen in enumerate(self.choices()):
-            for c in self.present:
-                mine = np.equal(chosen, c + 1).view(np.uint8)
-                # Stacks are narrower than 255.
-                yield i, c, np.add.reduce(mine, axis=0, dtype=np.uint8)
+            for c in self.weights.present:
+                yield i, c, _column_sums(np.equal(chosen, c + 1).view(np.uint8))
 
 
-def _stack_class(tables, c, weights):
-    """Stack weights and intercepts of one class, and say whether there are any weights.
-
-    A member without the class gets the score -inf.
-    """
-    weights[len(tables) :, :-1], weights[len(tables) :, -1] = 0.0, -np.inf
-    weighted = False
-    for own, table in zip(weights, tables, strict=False):
-        w, base, own[-1] = table.get(c, (None, None, -np.inf))
-        weighted |= w is not None
-        if base is not None:
-            np.subtract(w, base, out=own[:-1], casting="same_kind")
-        else:
-            own[:-1] = 0.0 if w is None else w
-    return weighted
+def _column_sums(mine):
+    """Sum zeros and ones of shape (width, n_rows) over the members, overwriting them."""
+    while len(mine) % 2 == 0:  # in halves, which takes fewer and longer sums than row by row
+        half = len(mine) // 2
+        mine = np.add(mine[:half], mine[half:], out=mine[:half])
+    return np.add.reduce(mine, axis=0, dtype=np.uint8)  # stacks are narrower than 255

@@ -31,8 +31,9 @@ from ._deterministic import (
     seeded_clones,
 )
 from ._label_free import check_label_free
+from ._rows import order_rows
 from ._smoother_heads import ClusterHead, KernelRidgeHead, NeighboursHead, RidgeHead
-from .hashers import ContentHasher, canonical_order
+from .hashers import ContentHasher
 from .representations import fixed_blocks
 
 # By exact type: a subclass may predict in its own way. Our own smoothers join where they are
@@ -186,10 +187,13 @@ class LabelFreeFeatures:
 
     def fit_transform(self, X):
         """Fit the steps; return the features of the different training rows, in order."""
-        self.order = canonical_order(X)
-        # Two rows that collide, once in 2**63 pairs, would share features: no label is involved.
-        digest = ContentHasher()(X)[self.order]
-        first = np.append(True, digest[1:] != digest[:-1])
+        self.order, all_differ = order_rows(X)
+        first = np.ones(len(self.order), dtype=bool)
+        if not all_differ:
+            # Two rows that collide, once in 2**63 pairs, would share features: no label is
+            # involved.
+            digest = ContentHasher()(X)[self.order]
+            first[1:] = digest[1:] != digest[:-1]
         self.row_of_copy = np.cumsum(first) - 1
         rows = take(X, self.order[first])
         memory = check_memory(self.memory)

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from ._head_tasks import centre_rows, groups_of, slices
-from ._newton import Sigmoid, Softmax, minimise
+from ._newton import Features, Rows, Sigmoid, Softmax, minimise
 
 # Newton's steps before scikit-learn's own solver takes over: about six are needed.
 _MOST_STEPS = 60
@@ -37,7 +37,7 @@ def is_plain_logistic(estimator):
 def fit_logistics(tasks):
     """Fit logistic regressions; scikit-learn takes large ones and those that do not converge."""
     small = [task for task in tasks if _is_small(task)]
-    for (wide, n, d, k, _), group in groups_of(small, _shape):
+    for (wide, n, d, k, *_), group in groups_of(small, _shape):
         state = 2 * n * min(n, d) + 12 * n * k if wide else 3 * n * d + 12 * n * k
         for part in slices(len(group), 8 * state, _STACK_BYTES):
             _fit_stack(group[part])
@@ -54,39 +54,46 @@ def _is_small(task):
 def _shape(task):
     n = task.n_outputs
     padded = n if n == 1 else -(-n // _CLASSES) * _CLASSES
-    return task.wide, task.n_padded, task.X.shape[1], padded, _rough(task)
+    return task.wide, task.n_padded, task.X.shape[1], padded, *_precision(task)
 
 
-def _rough(task):
+def _precision(task):
+    """Return the type in which directions are found, and whether weights are those of rows."""
     C, tol = task.head.C, task.head.tol
     weight = C * max(1.0, task.largest) ** 2
     moderate = 1 / _MODERATE < C and weight < _MODERATE and tol >= _LEAST_TOL
-    return np.float32 if moderate else np.float64
+    if not moderate:
+        return np.float64, False
+    return np.float32, task.wide and C * np.vdot(task.X, task.X) < _MODERATE
 
 
 def _fit_stack(group):
     head = group[0].head
-    wide, n_padded, n_features, n_outputs, rough = _shape(group[0])
-    n_coordinates = n_padded if wide else n_features
-    X = np.zeros((len(group), n_padded, n_coordinates))
-    scatter = np.zeros((len(group), n_coordinates))
+    wide, n_padded, n_features, n_outputs, rough, by_rows = _shape(group[0])
+    size = n_padded if wide else n_features
+    space, scatter = np.zeros((len(group), n_padded, size)), np.zeros((len(group), size))
     n_rows, offset = np.empty(len(group)), np.empty(len(group))
     centred = np.empty((n_padded, n_features))  # fresh memory costs more than to fill it
     ways = []
     for i, task in enumerate(group):
-        mean = centre_rows(task.X, centred[: len(task.X)], head.fit_intercept)
-        rows, own_scatter, back = _uncorrelate(centred[: len(task.X)], wide)
-        X[i, : rows.shape[0], : rows.shape[1]] = rows
+        n = len(task.X)
+        mean = centre_rows(task.X, centred, head.fit_intercept)
+        if by_rows:
+            np.matmul(centred, centred.T, out=space[i])
+            own_scatter, back = space[i].diagonal(), np.eye(n)
+        else:
+            own, own_scatter, back = _uncorrelate(centred[:n], wide)
+            space[i, :n, : own.shape[1]] = own
         scatter[i, : len(own_scatter)] = own_scatter
-        n_rows[i], offset[i] = len(rows), np.abs(mean).max()
+        n_rows[i], offset[i] = n, np.abs(mean).max()
         ways.append((back, mean))
     weights, bias, error, n_iter, converged = minimise(
-        X, scatter, _loss(group, n_padded, n_outputs), 1 / head.C, n_rows, offset,
-        intercept=head.fit_intercept, tol=head.tol, max_iter=min(head.max_iter, _MOST_STEPS),
-        rough=rough,
+        Rows(space) if by_rows else Features(space, scatter), _loss(group, n_padded, n_outputs),
+        1 / head.C, n_rows, offset, intercept=head.fit_intercept, tol=head.tol,
+        max_iter=min(head.max_iter, _MOST_STEPS), rough=rough,
     )  # fmt: skip
-    # What the dropped coordinates may add to the gradient.
-    hidden = np.sqrt(_NONE * scatter.max(axis=1) * n_rows)
+    # What rounding, and the dropped coordinates, may hide of the gradient.
+    hidden = np.sqrt(_NONE * scatter.sum(axis=1) * n_rows)
     for i, (task, (back, mean)) in enumerate(zip(group, ways, strict=True)):
         coef = weights[i, :, : len(back)] @ back
         if wide:  # from weights of centred rows to weights of features
@@ -100,7 +107,7 @@ def _fit_stack(group):
 
 
 def _uncorrelate(X, wide):
-    """Return rows in coordinates, their sums of squares, and the way back.
+    """Return rows in coordinates without correlation, their sums of squares, and the way back.
 
     The coordinates are at most as many as there are rows or features. The way back leads to
     weights of the rows if there are fewer rows than features, else of features.

@@ -1,12 +1,12 @@
 """Newton's method for the log-losses of many members at once, each with its own steps.
 
 The objective is scikit-learn's: the sum of the log-losses plus ridge / 2 |w|^2, the intercept
-free. Weights are kept in coordinates in which the rows' features are uncorrelated, at most as
-many as a member has rows; lengths and angles are those of the weights themselves. Newton's
-equations are solved by conjugate gradients with the exact Hessian, preconditioned by what the
-Hessian would be if all rows were equally uncertain, in single precision where numbers are
-moderate: a direction need not be exact. A step is shortened until the objective falls; objective
-and gradient are in double precision.
+free. Weights are those of features without correlation (:class:`Features`) or, where a member
+has fewer rows than features, of its rows (:class:`Rows`); lengths and angles are those of the
+weights of features in either case. Newton's equations are solved by conjugate gradients with the
+exact Hessian, preconditioned by what the Hessian would be if all rows were equally uncertain, in
+single precision where numbers are moderate: a direction need not be exact. A step is shortened
+until the objective falls; objective and gradient are in double precision.
 
 Arrays have the axes (member, class, row). Products are taken matrix by matrix, sums run along
 one member's own axes, and a member that has finished is left alone: nothing that one member
@@ -27,6 +27,10 @@ _MOST_PRODUCTS = 250
 _ACCURACY, _FINER = 0.2, 1 / 3
 # Curvature of the bias where all rows are certain.
 _FLATTEST = 1e-12
+# Mean curvature at which the preconditioner takes rows at least: single precision needs it.
+_FLATTEST_MEAN = 1e-4
+# It is computed anew when the curvature has changed by about this factor.
+_NEAR = 16.0
 
 
 def _dot(a, b):
@@ -114,18 +118,138 @@ class Sigmoid:
         return Sigmoid(self.Y[keep], self.rows[keep])
 
 
+# ---------------------------------------------------------------- what weights are of
+
+
+class Features:
+    """Weights of features without correlation.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_members, n_rows, n_features)
+        The rows, centred if there is an intercept.
+    scatter : ndarray of shape (n_members, n_features)
+        The sum of squares of each feature.
+    """
+
+    def __init__(self, X, scatter):
+        self.X, self.scatter, self.size = X, scatter, X.shape[2]
+
+    def prepare(self, rough):
+        self.rough_X = self.X.astype(rough, copy=False)
+
+    def logits(self, w):
+        return w @ self.X.transpose(0, 2, 1)
+
+    def gradient(self, error):
+        return error @ self.X
+
+    def image(self, w, logits=None):
+        """Return weights such that ``(w * image(w)).sum()`` is the square of their length."""
+        return w
+
+    def preconditioner(self, ridge, mean, rough):
+        """Return what solves Newton's equations for rows of one curvature, and its image."""
+        scale = 1 / (ridge + mean[:, None] * self.scatter)[:, None, :]
+        scale = scale.astype(rough, copy=False)
+
+        def solve(r):
+            z = r * scale
+            return z, z
+
+        return solve
+
+    def unseen(self, r, ridge):
+        return 0.0
+
+    def rough_logits(self, image):
+        return image @ self.rough_X.transpose(0, 2, 1)
+
+    def rough_gradient(self, error):
+        return error @ self.rough_X
+
+
+class Rows:
+    """Weights of rows, less than features: those of features are ``w @ X``.
+
+    Parameters
+    ----------
+    K : ndarray of shape (n_members, n_rows, n_rows)
+        Products of the rows, centred if there is an intercept.
+    """
+
+    def __init__(self, K):
+        self.K, self.size = K, K.shape[1]
+
+    def prepare(self, rough):
+        self.at = np.full(len(self.K), np.nan)
+        self.inverse = np.empty(self.K.shape, rough)
+
+    def logits(self, w):
+        return w @ self.K
+
+    def gradient(self, error):
+        return error
+
+    def image(self, w, logits=None):
+        return w @ self.K if logits is None else logits
+
+    def preconditioner(self, ridge, mean, rough):
+        # The inverse is dear, and serves for as long as the mean rounds to the same power.
+        mean = _NEAR ** np.rint(np.log(np.maximum(mean, _FLATTEST_MEAN)) / np.log(_NEAR))
+        (new,) = np.nonzero(mean != self.at)
+        if len(new):
+            system = self.K[new] * _each(mean[new])
+            diagonal = np.arange(self.size)
+            system[:, diagonal, diagonal] += ridge
+            self.inverse[new], self.at[new] = _inverses(system), mean[new]
+        ridge, mean = rough(ridge), _each(mean).astype(rough)
+
+        def solve(r):
+            z = r @ self.inverse
+            image = ridge * z
+            np.subtract(r, image, out=image)
+            image /= mean
+            return z, image
+
+        return solve
+
+    def unseen(self, r, ridge):
+        """Return what weights still lack along rows that depend on each other.
+
+        Such weights change no logit, so that the method of conjugate gradients takes no heed of
+        them, but in time they would drown the others. (The inverse hardly shrinks them.)
+        """
+        for _ in range(3):
+            r = r @ self.inverse
+            r *= ridge
+        return r / ridge
+
+    def rough_logits(self, image):
+        return image.copy()
+
+    def rough_gradient(self, error):
+        return error
+
+
+def _inverses(systems):
+    try:
+        return np.linalg.inv(systems)
+    except np.linalg.LinAlgError:  # one of them: its member goes to scikit-learn
+        if len(systems) > 1:
+            return np.concatenate([_inverses(system[None]) for system in systems])
+        return np.full_like(systems, np.nan)
+
+
 # ---------------------------------------------------------------- the method
 
 
-def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, max_iter, rough):
+def minimise(space, loss, ridge, n_rows, largest_mean, *, intercept, tol, max_iter, rough):
     """Minimise the sum of log-losses plus ridge / 2 |w|^2 for a stack of members.
 
     Parameters
     ----------
-    X : ndarray of shape (n_members, n_rows, n_coordinates)
-        The rows in coordinates without correlation, centred if there is an intercept.
-    scatter : ndarray of shape (n_members, n_coordinates)
-        The sum of squares of each coordinate.
+    space : Features or Rows
     loss : Softmax or Sigmoid
     ridge : float
     n_rows : ndarray of shape (n_members,)
@@ -142,7 +266,7 @@ def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, m
 
     Returns
     -------
-    weights : ndarray of shape (n_members, n_classes, n_coordinates)
+    weights : ndarray of shape (n_members, n_classes, space.size)
     bias : ndarray of shape (n_members, n_classes)
         For centred rows.
     error : ndarray of shape (n_members, n_classes, n_rows)
@@ -151,10 +275,11 @@ def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, m
     converged : ndarray of shape (n_members,), bool
         By the gradient, or as far as double precision goes.
     """
-    state = _State(X, scatter, loss, ridge, intercept, rough)
+    state = _State(space, loss, ridge, intercept, rough)
     weights, bias, error = np.zeros_like(state.w), np.zeros_like(state.b), np.zeros_like(loss.Y)
-    n_iter, converged = np.zeros(len(X), dtype=int), np.zeros(len(X), dtype=bool)
-    here = np.arange(len(X))
+    n_members = len(n_rows)
+    n_iter, converged = np.zeros(n_members, dtype=int), np.zeros(n_members, dtype=bool)
+    here = np.arange(n_members)
     for step in range(max_iter + 1):
         state.differentiate()
         done = state.steepest(largest_mean[here]) <= tol * n_rows[here]
@@ -173,15 +298,30 @@ def minimise(X, scatter, loss, ridge, n_rows, largest_mean, *, intercept, tol, m
     return weights, bias, error, n_iter, converged
 
 
+def _taken(space, keep):
+    other = object.__new__(type(space))
+    for name, value in vars(space).items():
+        setattr(other, name, value[keep] if isinstance(value, np.ndarray) else value)
+    return other
+
+
+def _onward(v, t, z, on):
+    """Return the next direction; none for members that have ended, where t may be infinite."""
+    v *= t
+    v += z
+    v[~on] = 0.0
+    return v
+
+
 class _State:
     """Where the members of a stack are, and the derivatives there."""
 
-    def __init__(self, X, scatter, loss, ridge, intercept, rough):
-        self.X, self.scatter, self.loss = X, scatter, loss
-        self.rough_X, self.rough = X.astype(rough, copy=False), rough
+    def __init__(self, space, loss, ridge, intercept, rough):
+        self.space, self.loss, self.rough = space, loss, rough
         self.ridge, self.intercept = ridge, intercept
+        space.prepare(rough)
         n_members, n_classes, _ = loss.Y.shape
-        self.w = np.zeros((n_members, n_classes, X.shape[2]))
+        self.w = np.zeros((n_members, n_classes, space.size))
         self.wx, self.b = np.zeros_like(loss.Y), np.zeros((n_members, n_classes))
         self.f, self.P = loss.value(self.wx)  # wx: logits without the bias
         self.idle, self.hoped = np.zeros(n_members, dtype=int), np.full(n_members, np.inf)
@@ -192,60 +332,62 @@ class _State:
         for name, value in vars(self).items():
             if name == "loss":
                 value = value.take(keep)
+            elif name == "space":
+                value = _taken(value, keep)
             elif isinstance(value, np.ndarray):
                 value = value[keep]
             setattr(other, name, value)
         return other
 
-    def _logits(self, w):
-        return w @ self.X.transpose(0, 2, 1)
-
     def differentiate(self):
         self.least = _FLAT * np.maximum(self.loss.rows.sum(axis=1), np.abs(self.f))
         self.error = self.P - self.loss.Y
-        self.g = self.error @ self.X + self.ridge * self.w
+        self.g = self.space.gradient(self.error) + self.ridge * self.w
         self.gb = self.error.sum(axis=2) if self.intercept else np.zeros_like(self.b)
 
     def steepest(self, largest_mean):
         """Bound the largest entry of the gradient, by the lengths of its rows."""
         bias = np.abs(self.gb).max(axis=1)
-        longest = np.sqrt(np.vecdot(self.g, self.g).max(axis=1))
+        squares = np.vecdot(self.g, self.space.image(self.g)).max(axis=1)
+        longest = np.sqrt(np.maximum(squares, 0))
         return np.maximum(longest + largest_mean * bias, bias)
 
     def direction(self):
         """Solve Newton's equations: return the step, its logits and the step of the bias."""
-        loss, X, rough = self.loss, self.rough_X, self.rough
+        loss, space, rough = self.loss, self.space, self.rough
         ridge, P = rough(self.ridge), self.P.astype(rough, copy=False)
         mean = np.maximum(loss.curvature(self.P), 0)
-        scale = 1 / (self.ridge + mean[:, None] * self.scatter)[:, None, :]
+        solve = space.preconditioner(self.ridge, mean, rough)
         flatness = np.maximum(mean * loss.rows.sum(axis=1), _FLATTEST)[:, None]
         # As large as one: a gradient that vanishes does not vanish in single precision.
         size = np.maximum(np.abs(self.g).max(axis=(1, 2)), np.abs(self.gb).max(axis=1))
         size[~(size > 0)] = 1.0
         r, rb = self.g / _each(-size), loss.centre(self.gb / -size[:, None])
-        r, rb, scale, flatness = (a.astype(rough, copy=False) for a in (r, rb, scale, flatness))
-        v, vb = r * scale, rb / flatness
+        r, rb, flatness = (a.astype(rough, copy=False) for a in (r, rb, flatness))
+        (v, image), vb = solve(r), rb / flatness
+        if image is not v:
+            image = image.copy()
         x, xb = np.zeros_like(v), np.zeros_like(vb)
-        rz = _dot(r, v) + np.vecdot(rb, vb)
+        rz = _dot(r, image) + np.vecdot(rb, vb)
         true = rz * size**2
         self.first = true if self.first is None else self.first
         goal = rz * np.minimum(_ACCURACY**2, (true / self.first) ** _FINER)
         on = rz > 0
         for _ in range(_MOST_PRODUCTS):
-            t = v @ X.transpose(0, 2, 1)
+            t = space.rough_logits(image)
             t += vb[:, :, None]
             q = loss.bend(P, t)
-            h = q @ X
-            h += ridge * v
             hb = q.sum(axis=2)
-            bend = _dot(v, h) + np.vecdot(vb, hb)
+            h = space.rough_gradient(q)
+            h += ridge * v
+            bend = _dot(image, h) + np.vecdot(vb, hb)
             on &= bend > 0
             s = np.where(on, rz, 0) / np.where(on, bend, 1)
             x += _each(s) * v
             h *= _each(s)
             r -= h
-            z = r * scale
-            new = _dot(r, z)
+            z, z_image = solve(r)
+            new = _dot(r, z_image)
             if self.intercept:
                 xb += s[:, None] * vb
                 rb = loss.centre(rb - s[:, None] * hb)
@@ -254,21 +396,23 @@ class _State:
             on &= new > goal
             if not on.any():
                 break
-            t = np.where(on, new, 0) / np.where(on, rz, 1)
-            v *= _each(t)
-            v += z
+            t = _each(np.where(on, new, 0) / np.where(on, rz, 1))
+            v = _onward(v, t, z, on)
+            image = v if z_image is z else _onward(image, t, z_image, on)
             if self.intercept:
-                vb = zb + t[:, None] * vb
-            # Nothing is added to what has ended: infinity times zero would be.
-            v[~on], vb[~on] = 0.0, 0.0
+                vb = zb + t[:, :, 0] * vb
+            vb[~on] = 0.0
             rz = new
+        x += space.unseen(r, ridge)
         x, xb = x * _each(size), xb * size[:, None]
-        return x, self._logits(x), xb
+        return x, space.logits(x), xb
 
     def move(self, x, xx, xb):
         """Step along a direction, half as far for as long as the objective does not fall."""
-        slope = _dot(self.g, x) + np.vecdot(self.gb, xb)
-        ww, wx, squared = _dot(self.w, self.w), _dot(self.w, x), _dot(x, x)
+        image = self.space.image(x, xx)
+        slope = _dot(self.g, image) + np.vecdot(self.gb, xb)
+        ww = _dot(self.w, self.space.image(self.w, self.wx))
+        wx, squared = _dot(self.w, image), _dot(x, image)
         s = np.ones(len(x))
         for _ in range(_MOST_HALVINGS):
             logits, b = self.wx + _each(s) * xx, self.b + s[:, None] * xb

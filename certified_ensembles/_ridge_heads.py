@@ -93,7 +93,10 @@ def _solve_hostile(X, Y, alpha, X_mean):
 
 
 def _note(task, coef, intercept):
-    head, fitted = task.head, _fitted_on(pickle.dumps(task.classes))
+    head, classes = task.head, task.classes
+    quick = classes.dtype.kind in "biuUS"
+    raw = classes.tobytes() if quick else pickle.dumps(classes)
+    fitted = _fitted_on(raw, classes.dtype.str if quick else None)
     vars(head).update(fitted)
     # Whether two classes give one row of coefficients or a vector differs among versions.
     head.coef_ = coef.reshape(*fitted["coef_"].shape[:-1], -1)
@@ -102,9 +105,12 @@ def _note(task, coef, intercept):
 
 
 @functools.lru_cache(maxsize=256)
-def _fitted_on(pickled_classes):
-    """Return the attributes that scikit-learn's own fit sets for these classes."""
-    classes = pickle.loads(pickled_classes)
+def _fitted_on(raw, dtype):
+    """Return the attributes that scikit-learn's own fit sets for these classes.
+
+    Given as the bytes of an array of a type, or pickled.
+    """
+    classes = pickle.loads(raw) if dtype is None else np.frombuffer(raw, dtype).copy()
     template = RidgeClassifier().fit(np.zeros((len(classes), 1)), classes)
     return {
         name: value for name, value in vars(template).items() if name[0] == "_" or name[-1] == "_"

@@ -319,15 +319,20 @@ def canonical_order(X, y=None, *others):
     >>> canonical_order([[2, 1], [1, 9], [2, 0]]).tolist()
     [1, 2, 0]
     """
+    return order_rows(X, y, *others)[0]
+
+
+def order_rows(X, y=None, *others):
+    """Return what :func:`canonical_order` does, and whether rows are known to differ in X."""
     start = _leading_columns(X)
     if start is not None:
         order = np.argsort(start, kind="stable")
         start = start[order]
         if (start[1:] != start[:-1]).all():
-            return order
+            return order, True
     columns = [_sort_keys(values) for values in (X, y, *others) if values is not None]
     keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    return _argsort(keys)
+    return _argsort(keys), False
 
 
 def _argsort(keys):

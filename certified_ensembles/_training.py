@@ -255,7 +255,7 @@ def _train_all(jobs):
     members, waiting = [], []
     for job in jobs:
         estimator, X, y = job.estimator, job.X, job.y
-        if len(np.unique(y)) == 1:
+        if (y == y[0]).all():
             # Many classifiers refuse a single class; such a member has only one thing to say.
             members.append(DummyClassifier(strategy="prior").fit(np.zeros((1, 1)), y[:1]))
             continue
