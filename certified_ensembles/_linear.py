@@ -1,6 +1,7 @@
 """Linear members: trained in batches, asked by matrix products of a fixed shape."""
 
 import itertools
+import math
 import threading
 from typing import Any, NamedTuple
 
@@ -157,17 +158,26 @@ def _over_stacks(consume, voters, classes, blocks, n_jobs):
     tables = [_as_table(voter, classes) for voter in voters]
     n_features = blocks[0].shape[1] - 1
     stacks, width = _stacks(len(voters), _STACKED if n_features <= _WIDE else _STACKED_WIDE)
-    n_parts = min(len(blocks), -(-2 * effective_n_jobs(n_jobs) // len(stacks)))
-    bounds = np.linspace(0, len(blocks), n_parts + 1).astype(int)
+    n_whole, n_parts = _shared_out(len(stacks), effective_n_jobs(n_jobs))
+    bounds = np.linspace(0, len(blocks), min(len(blocks), n_parts) + 1).astype(int).tolist()
+    parts = [(stack, 0, len(blocks)) for stack in stacks[:n_whole]]
+    parts += [(stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
 
     def work(stack, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
             weights = _StackWeights(tables[stack], width, n_features, dtype)
             consume(slice(a, b), stack, _StackScores(weights, len(classes), blocks[a:b]))
 
-    Parallel(n_jobs=n_jobs, require="sharedmem")(
-        delayed(work)(stack, a, b) for stack in stacks for a, b in itertools.pairwise(bounds)
-    )
+    Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(work)(*part) for part in parts)
+
+
+def _shared_out(n_stacks, n_jobs):
+    """Return how many stacks are done by one thread each, and in how many parts the others are.
+
+    So that all threads have as much to do. A stack in parts fills its weights once a part.
+    """
+    rest = n_stacks % n_jobs
+    return n_stacks - rest, n_jobs // math.gcd(rest, n_jobs)
 
 
 def _over_stacks_there(consume, voters, classes, blocks):

@@ -235,7 +235,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         hasher = resolve_hasher(self.hasher)
         if groups is None:
             self.partitioned_by_ = "features and label" if uses_labels(hasher) else "features"
-            return assign_partitions(hasher, X, y, self._n_fine)
+            return assign_partitions(hasher, X, y, self._n_fine, self.n_jobs)
         groups = on_host(groups)
         check_consistent_length(X, groups)
         self.partitioned_by_ = "source"

@@ -4,21 +4,26 @@ The partition of a row may depend on that row alone. Two hashers ship with the p
 any callable ``hasher(X) -> (n_samples,) integers`` serves as well.
 """
 
+import itertools
 import warnings
 from hashlib import blake2b
 
 import numpy as np
 import scipy.sparse as sp
+from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
+from sklearn.utils.parallel import Parallel, delayed
 
 from ._certificate import CertificateWarning
-from ._containers import n_rows, table_blocks, take
+from ._containers import is_stored, n_rows, table_blocks, take
 from ._rows import canonical_bytes, canonical_order
 
 __all__ = ["ContentHasher", "PixelSumHasher", "assign_partitions", "canonical_order",
            "resolve_hasher"]  # fmt: skip
 
 _N_PROBED = 8
+# Bytes from which hashlib lets other threads run.
+_LONG_ROW = 2048
 
 
 class ContentHasher(BaseEstimator):
@@ -206,7 +211,7 @@ def uses_labels(hasher):
     return bool(getattr(hasher, "uses_labels", False))
 
 
-def assign_partitions(hasher, X, y, n_partitions):
+def assign_partitions(hasher, X, y, n_partitions, n_jobs=None):
     """Return the partition of every row: its hash modulo the number of partitions.
 
     Parameters
@@ -217,6 +222,8 @@ def assign_partitions(hasher, X, y, n_partitions):
     y : array-like of shape (n_samples,)
         Labels; given to the hasher only if it says that it looks at them.
     n_partitions : int
+    n_jobs : int, default=None
+        Threads for long rows of an array and a :class:`ContentHasher`. It changes no result.
 
     Returns
     -------
@@ -234,7 +241,7 @@ def assign_partitions(hasher, X, y, n_partitions):
         If a hasher of the caller's gives a row another value when the row stands alone or
         among others: then the partition depends on more than the row, and nothing is certified.
     """
-    hashes = _hash(hasher, X, y)
+    hashes = _hash_in_threads(hasher, X, y, n_jobs)
     partition = residues(hashes, n_partitions)
     if not isinstance(hasher, ContentHasher | PixelSumHasher):
         _probe(hasher, X, y, hashes)
@@ -245,6 +252,21 @@ def residues(hashes, n_partitions):
     """Return integers modulo the number of partitions, which may not fit their own type."""
     wide = np.uint64 if hashes.dtype.kind == "u" else np.int64
     return (hashes.astype(wide) % wide(n_partitions)).astype(np.int64)
+
+
+def _hash_in_threads(hasher, X, y, n_jobs):
+    """Hash rows, in threads where Python lets go of them: for long rows in memory."""
+    n_jobs_at_once = effective_n_jobs(n_jobs)
+    table = isinstance(X, np.ndarray) and not is_stored(X) and X.dtype.kind in "biuf"
+    threaded = n_jobs_at_once > 1 and table and isinstance(hasher, ContentHasher)
+    if not threaded or X.nbytes < _LONG_ROW * len(X):
+        return _hash(hasher, X, y)
+    bounds = np.linspace(0, len(X), 4 * n_jobs_at_once + 1).astype(int)
+    y = np.asarray(y)
+    parts = Parallel(n_jobs=n_jobs, require="sharedmem")(
+        delayed(_hash)(hasher, X[a:b], y[a:b]) for a, b in itertools.pairwise(bounds) if a < b
+    )
+    return np.concatenate(parts)
 
 
 def _hash(hasher, X, y):

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from certified_ensembles import CertificateWarning
+from certified_ensembles import CertificateWarning, hashers
 from certified_ensembles._containers import take
 from certified_ensembles._rows import canonical_bytes
 from certified_ensembles.hashers import (
@@ -302,6 +302,21 @@ def test_pixel_sum_refuses_what_it_cannot_sum_exactly(X):
 def test_unknown_hashers_are_refused():
     with pytest.raises(ValueError, match=r"hasher='md5' is unknown.*content"):
         resolve_hasher("md5")
+
+
+@pytest.mark.parametrize("hasher", [ContentHasher("key"), ContentHasher(include_labels=True)])
+@pytest.mark.parametrize("n_rows", [1, 5, 41])
+def test_long_rows_hashed_in_threads_get_the_same_partitions(hasher, n_rows, monkeypatch):
+    X = RNG.normal(size=(n_rows, 300)) * (RNG.random((n_rows, 1)) < 0.7)
+    y = RNG.integers(0, 3, n_rows)
+    alone = assign_partitions(hasher, X, y, 1000)
+    pieces = []
+    encode = hashers.canonical_bytes
+    monkeypatch.setattr(hashers, "canonical_bytes", lambda X: pieces.append(X) or encode(X))
+    for n_jobs in (2, 3):
+        pieces.clear()
+        np.testing.assert_array_equal(assign_partitions(hasher, X, y, 1000, n_jobs), alone)
+        assert len(pieces) > 1 or n_rows == 1
 
 
 @pytest.mark.parametrize(
