@@ -67,9 +67,9 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         See `lr_milestones`.
     stack_size : int, default=None
         Members that :meth:`fit_together` trains as one: a multiple of 8, or 1 for one after
-        the other. None means 8 on a CPU, 32 there if the module has no convolutions, and on
-        other devices as many as half of their memory takes, at most 128. It changes results by
-        rounding.
+        the other. None means 8 on a CPU, up to 32 there if the module has no convolutions and
+        few weights, and on other devices as many as half of their memory takes, at most 128. It
+        changes results by rounding.
     precision : {"float32", "float64", "bfloat16"}, default="float32"
         Of weights and sums. "bfloat16" is mixed precision: products in bfloat16, weights and
         sums in float32. A member's bits depend on its company in none of them.

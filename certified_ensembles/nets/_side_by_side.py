@@ -140,6 +140,8 @@ def _to_stack(member, module):
 
 
 # Where a call costs more than what it computes, wide stacks pay; else little that is filled up.
+# Bytes of weights in a stack beyond which a CPU gains nothing from more of them.
+_STACKED_WEIGHTS = 1 << 21
 
 
 def _is_coarse(member, module):
@@ -149,12 +151,16 @@ def _is_coarse(member, module):
 def _slots_of(job):
     """Return how many copies a stack has: by what members of one key share, and by the device.
 
-    On a CPU as many as are fast; elsewhere as many as take half of the device's memory, at most
-    128. Beyond that none is faster, and those that are left empty cost.
+    On a CPU as many as are fast: more where weights are so few that calls cost more than they.
+    Elsewhere as many as take half of the device's memory, at most 128. Beyond that none is
+    faster, and those that are left empty cost.
     """
     device, largest = torch.device(job.member.device), max(job.filled)
     if device.type == "cpu":
-        return 8 if has_convolutions(job.module) else 32
+        if has_convolutions(job.module):
+            return 8
+        own = 4 * sum(p.numel() for p in job.module.parameters())
+        return min(32, max(8, _STACKED_WEIGHTS // max(own, 1) // 8 * 8))
     own = bytes_of_slot(job.module, job.operations, job.shape, largest, over_patches(device))
     return min(128, max(8, memory_of(device) // 2 // own // 8 * 8))
 

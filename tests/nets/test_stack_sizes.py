@@ -77,6 +77,16 @@ def test_a_stack_takes_half_of_the_memory_of_a_gpu(monkeypatch):
     assert slots(49, 64) == slots(50, 64)  # batches that fill up to the same size
 
 
+def test_a_cpu_stacks_fewer_nets_where_one_has_many_weights():
+    def slots(size, n_rows=20):
+        rows = np.zeros((n_rows, 1, size, size), np.uint8)
+        return _side_by_side._slots_of(job_of(net_of("linear"), rows))
+
+    assert [slots(8), slots(50), slots(200)] == [32, 16, 8]
+    assert slots(50, 30) == slots(50)
+    assert _side_by_side._slots_of(job_of(net_of("conv_head"), IMAGES[:20])) == 8
+
+
 def test_memory_is_rounded_so_that_drivers_do_not_decide(monkeypatch):
     class Card:
         total_memory = 85_017_624_576
