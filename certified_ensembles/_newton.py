@@ -29,8 +29,8 @@ _ACCURACY, _FINER = 0.2, 1 / 3
 _FLATTEST = 1e-12
 # Mean curvature at which the preconditioner takes rows at least: single precision needs it.
 _FLATTEST_MEAN = 1e-4
-# It is computed anew when the curvature has changed by about this factor.
-_NEAR = 16.0
+# It is computed anew when the curvature has changed by this factor.
+_NEAR = 4.0
 
 
 def _dot(a, b):
@@ -170,7 +170,7 @@ class Features:
 
 
 class Rows:
-    """Weights of rows, less than features: those of features are ``w @ X``.
+    """Weights of rows, fewer than features: those of features are ``w @ X``.
 
     Parameters
     ----------
@@ -195,15 +195,15 @@ class Rows:
         return w @ self.K if logits is None else logits
 
     def preconditioner(self, ridge, mean, rough):
-        # The inverse is dear, and serves for as long as the mean rounds to the same power.
-        mean = _NEAR ** np.rint(np.log(np.maximum(mean, _FLATTEST_MEAN)) / np.log(_NEAR))
-        (new,) = np.nonzero(mean != self.at)
+        mean = np.maximum(mean, _FLATTEST_MEAN)
+        # The inverse is dear, and serves for as long as the mean stays near.
+        (new,) = np.nonzero(~((mean < _NEAR * self.at) & (_NEAR * mean > self.at)))
         if len(new):
             system = self.K[new] * _each(mean[new])
             diagonal = np.arange(self.size)
             system[:, diagonal, diagonal] += ridge
             self.inverse[new], self.at[new] = _inverses(system), mean[new]
-        ridge, mean = rough(ridge), _each(mean).astype(rough)
+        ridge, mean = rough(ridge), _each(self.at).astype(rough)
 
         def solve(r):
             z = r @ self.inverse
