@@ -76,16 +76,14 @@ def _fit_stack(group):
     centred = np.empty((n_padded, n_features))  # fresh memory costs more than to fill it
     ways = []
     for i, task in enumerate(group):
-        n = len(task.X)
-        mean = centre_rows(task.X, centred, head.fit_intercept)
         if by_rows:
-            np.matmul(centred, centred.T, out=space[i])
-            own_scatter, back = space[i].diagonal(), np.eye(n)
+            squares, mean, back = *_products(task.X, head.fit_intercept, space[i]), None
         else:
-            own, own_scatter, back = _uncorrelate(centred[:n], wide)
-            space[i, :n, : own.shape[1]] = own
-        scatter[i, : len(own_scatter)] = own_scatter
-        n_rows[i], offset[i] = n, np.abs(mean).max()
+            mean = centre_rows(task.X, centred, head.fit_intercept)
+            own, squares, back = _uncorrelate(centred[: len(task.X)], wide)
+            space[i, : len(own), : own.shape[1]] = own
+        scatter[i, : len(squares)] = squares
+        n_rows[i], offset[i] = len(task.X), np.abs(mean).max()
         ways.append((back, mean))
     weights, bias, error, n_iter, converged = minimise(
         Rows(space) if by_rows else Features(space, scatter), _loss(group, n_padded, n_outputs),
@@ -95,7 +93,7 @@ def _fit_stack(group):
     # What rounding, and the dropped coordinates, may hide of the gradient.
     hidden = np.sqrt(_NONE * scatter.sum(axis=1) * n_rows)
     for i, (task, (back, mean)) in enumerate(zip(group, ways, strict=True)):
-        coef = weights[i, :, : len(back)] @ back
+        coef = weights[i, :, : len(task.X)] if by_rows else weights[i, :, : len(back)] @ back
         if wide:  # from weights of centred rows to weights of features
             coef = coef @ task.X - np.outer(coef.sum(axis=1), mean)
         good = converged[i] and np.isfinite(coef).all()
@@ -104,6 +102,24 @@ def _fit_stack(group):
             good = _is_minimum(coef, own_error, task.X - mean, head.tol * n_rows[i], head.C)
         if good:
             _note(task, coef, bias[i] - coef @ mean, n_iter[i])
+
+
+def _products(X, centre, out):
+    """Write the products of rows less their mean; return their sums of squares, and the mean.
+
+    The mean is taken from the products. Rounding is to the size of those as they were, which
+    moderate rows bear; so are the squares.
+    """
+    K = out[: len(X), : len(X)]
+    np.matmul(X, X.T, out=K)
+    squares = K.diagonal().copy()
+    if not centre:
+        return squares, np.zeros(X.shape[1])
+    own = K.mean(axis=0)
+    K -= own
+    K -= own[:, None]
+    K += own.mean()
+    return squares, np.add.reduce(X, axis=0) / len(X)
 
 
 def _uncorrelate(X, wide):
