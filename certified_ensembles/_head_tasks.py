@@ -5,6 +5,8 @@ stack goes through BLAS and LAPACK by itself, in a shape that its member's own r
 sums run along one member's own axes.
 """
 
+import functools
+
 import numpy as np
 
 # Stacks are cut to the size of a core's cache: a larger one is read from memory at every step.
@@ -16,8 +18,6 @@ _ROWS = 4
 
 class Task:
     """One head, its rows in double precision, and its labels as indices of its own classes."""
-
-    __slots__ = ("X", "classes", "codes", "head", "y")
 
     def __init__(self, head, X, y, classes, codes):
         self.head, self.y, self.classes, self.codes = head, y, classes, codes
@@ -46,6 +46,11 @@ class Task:
     def n_padded(self):
         """The number of rows in a stack: a function of their own number alone."""
         return -(-len(self.X) // _ROWS) * _ROWS
+
+    @functools.cached_property
+    def squares(self):
+        """The sum of the squares of all numbers; NaN or infinite if one of them is."""
+        return np.vdot(self.X, self.X)
 
     @property
     def largest(self):

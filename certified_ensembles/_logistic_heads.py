@@ -8,8 +8,8 @@ from ._newton import Features, Rows, Sigmoid, Softmax, minimise
 
 # Newton's steps before scikit-learn's own solver takes over: about six are needed.
 _MOST_STEPS = 60
-# Squares of larger numbers do not add up in double precision.
-_LARGEST = 1e30
+# Products of rows with larger squares do not add up in double precision.
+_LARGEST = 1e60
 # Single precision does for the directions of steps where numbers are moderate, the penalty is not
 # all but gone beside them, and the end need not be met to many digits.
 _MODERATE, _LEAST_TOL = 1e6, 1e-6
@@ -48,7 +48,7 @@ def fit_logistics(tasks):
 
 def _is_small(task):
     small = min(task.X.shape) <= _MOST_COORDINATES and task.X.size <= _MOST_NUMBERS
-    return small and task.largest < _LARGEST
+    return small and task.squares < _LARGEST
 
 
 def _shape(task):
@@ -59,12 +59,10 @@ def _shape(task):
 
 def _precision(task):
     """Return the type in which directions are found, and whether weights are those of rows."""
-    C, tol = task.head.C, task.head.tol
-    weight = C * max(1.0, task.largest) ** 2
-    moderate = 1 / _MODERATE < C and weight < _MODERATE and tol >= _LEAST_TOL
-    if not moderate:
-        return np.float64, False
-    return np.float32, task.wide and C * np.vdot(task.X, task.X) < _MODERATE
+    C = task.head.C
+    size = task.squares if task.wide else max(1.0, task.largest) ** 2
+    moderate = 1 / _MODERATE < C and C * size < _MODERATE and task.head.tol >= _LEAST_TOL
+    return (np.float32, task.wide) if moderate else (np.float64, False)
 
 
 def _fit_stack(group):
