@@ -42,28 +42,41 @@ def canonical_bytes(X):
         exact, else float64, else exact pairs of float64; by nonzeros where these are few;
         rows that hold anything but numbers cell by cell.
     """
+    for tag, rows in canonical_parts(X):
+        yield from _joined(tag, rows)
+
+
+def canonical_parts(X):
+    """Yield ``(tag, rows)`` of some rows at a time: their canonical bytes are ``tag + row``.
+
+    The rows of plain tables are views, good until the next part.
+    """
     for part in table_blocks(X):
         if sp.issparse(part):
-            yield from _sparse_bytes(canonical_csr(part))
+            yield b"", _sparse_bytes(canonical_csr(part))
         elif part.dtype.kind == "O":
-            yield from map(_object_bytes, part)
+            yield b"", map(_object_bytes, part)
         else:
-            yield from _dense_bytes(native(part))
+            yield _dense_parts(native(part))
 
 
-def _dense_bytes(A):
+def _joined(tag, rows):
+    return [tag + row for row in rows] if tag else rows
+
+
+def _dense_parts(A):
     # A quarter of the columns rules out almost every row that has many nonzeros.
     few = np.count_nonzero(A[:, ::4], axis=1) * _SPARSE_SHARE <= A.shape[1]
     if few.any():
         few[few] = np.count_nonzero(A[few], axis=1) * _SPARSE_SHARE <= A.shape[1]
     if few.all():
-        return _sparse_bytes(sp.csr_array(A))
+        return b"", _sparse_bytes(sp.csr_array(A))
     if not few.any():
-        return _value_bytes(A)
+        return _value_parts(A)
     out = np.empty(len(A), dtype=object)
     out[few] = list(_sparse_bytes(sp.csr_array(A[few])))
-    out[~few] = list(_value_bytes(A[~few]))
-    return out
+    out[~few] = _joined(*_value_parts(A[~few]))
+    return b"", out
 
 
 def _sparse_bytes(A):
@@ -79,10 +92,10 @@ def _sparse_bytes(A):
     for i, (start, stop) in enumerate(zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(),
                                           strict=True)):  # fmt: skip
         if few[i]:
-            values = _encode(A.data[start:stop][None, :], level[i])[0]
+            (values,) = _joined(*_encode(A.data[start:stop][None, :], level[i]))
             yield b"".join((head, index[8 * start : 8 * stop], values))
         else:
-            yield next(iter(_value_bytes(A[[i]].toarray())))
+            yield from _joined(*_value_parts(A[[i]].toarray()))
 
 
 # Levels of exactness: the smallest of these types that holds every value of a row.
@@ -109,8 +122,8 @@ def _levels(A):
     return level
 
 
-def _value_bytes(A):
-    """Return the bytes of dense numeric rows, each at its own level of exactness."""
+def _value_parts(A):
+    """Return dense numeric rows as `canonical_parts` does, each at its own level of exactness."""
     if A.dtype == np.uint8 or A.dtype.kind == "b":
         return _encode(A, 0)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -132,20 +145,19 @@ def _value_bytes(A):
         return _encode(A, present[0])
     out = np.empty(len(A), dtype=object)
     for one in present:
-        out[level == one] = list(_encode(A[level == one], one))
-    return out
+        out[level == one] = _joined(*_encode(A[level == one], one))
+    return b"", out
 
 
 def _encode(A, level):
     """Encode rows that are all of one level."""
     tag = _TAGS[level]
     if level == 3:
-        return [tag + _pairs(row).astype("<f8").tobytes() for row in A]
+        return tag, [_pairs(row).astype("<f8").tobytes() for row in A]
     A = A.astype(_DTYPES[level], copy=False)
-    if level:
-        A = _plain(A)
-    raw, width = memoryview(A.tobytes()), A.shape[1] * A.dtype.itemsize
-    return [tag + raw[i * width : (i + 1) * width] for i in range(len(A))]
+    A = _plain(A) if level else np.ascontiguousarray(A)
+    raw, width = memoryview(A.reshape(-1).view(np.uint8)), A.shape[1] * A.dtype.itemsize
+    return tag, [raw[i * width : (i + 1) * width] for i in range(len(A))]
 
 
 def _plain(A):
@@ -203,7 +215,7 @@ def _object_bytes(row):
     pairs = _pairs([np.nan if cell is _MISSING else cell for cell in cells])
     if pairs[1].any():
         return _TAGS[3] + pairs.astype("<f8").tobytes()
-    return next(iter(_dense_bytes(pairs[:1])))
+    return next(iter(_joined(*_dense_parts(pairs[:1]))))
 
 
 def _cell_key(cell):

@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from ._certificate import CertificateWarning
 from ._containers import is_stored, n_rows, table_blocks, take
-from ._rows import canonical_bytes, canonical_order
+from ._rows import canonical_bytes, canonical_order, canonical_parts
 
 __all__ = ["ContentHasher", "PixelSumHasher", "assign_partitions", "canonical_order",
            "resolve_hasher"]  # fmt: skip
@@ -86,16 +86,30 @@ class ContentHasher(BaseEstimator):
             raise ValueError(
                 f"key={self.key!r} must be a string or bytes of at most 64 bytes, or None."
             )
-        rows = canonical_bytes(X)
+        parts = canonical_parts(X)
         if self.include_labels:
             if y is None:
                 raise ValueError("include_labels=True needs y: call hasher(X, y).")
             rows = (
                 len(row).to_bytes(8, "little") + row + label
-                for row, label in zip(rows, canonical_bytes(y), strict=True)
+                for row, label in zip(canonical_bytes(X), canonical_bytes(y), strict=True)
             )
-        digests = b"".join([blake2b(row, digest_size=8, key=key).digest() for row in rows])
+            parts = [(b"", rows)]
+        digests = b"".join(itertools.chain.from_iterable(
+            _digests(tag, rows, key) for tag, rows in parts
+        ))  # fmt: skip
         return (np.frombuffer(digests, dtype="<u8") >> np.uint64(1)).astype(np.int64)
+
+
+def _digests(tag, rows, key):
+    """Return the digest of every row behind a tag, which begins all of them alike."""
+    begun = blake2b(tag, digest_size=8, key=key).copy
+    digests = []
+    for row in rows:
+        own = begun()
+        own.update(row)
+        digests.append(own.digest())
+    return digests
 
 
 class PixelSumHasher(BaseEstimator):
