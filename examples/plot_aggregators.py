@@ -26,7 +26,7 @@ from certified_ensembles.features import Deskew, HOGFeatures, ImageViews, PatchF
 from certified_ensembles.metrics import certified_accuracy_curve, median_certified_radius
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-SCALE = 10 if FAST else 1  # a short run takes a tenth of the images and of the partitions
+SCALE = 20 if FAST else 1  # a short run takes a twentieth of the images and of the partitions
 
 # %%
 # All members are linear, on fixed features that learn nothing. A ridge classifier uses no seed: d

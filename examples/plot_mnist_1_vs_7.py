@@ -31,7 +31,7 @@ from certified_ensembles.datasets import fetch_mnist
 from certified_ensembles.metrics import certified_accuracy_curve, certified_accuracy_score
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_TEST, N_ATTACKED = (2000, 300, 20) if FAST else (13007, 2163, 100)
+N_TRAIN, N_TEST, N_ATTACKED = (1000, 200, 8) if FAST else (13007, 2163, 100)
 NOISE = {0.1: "tab:green", 0.3: "tab:orange", 0.45: "tab:red"}
 
 

@@ -389,35 +389,6 @@ def test_ballots_do_not_depend_on_the_backend(backend_case, backend, n_jobs):
     np.testing.assert_array_equal(plain.ballots(X_test), ridge.ballots(X_test))
 
 
-@pytest.mark.filterwarnings(
-    # Dask and its web server warn about themselves while they start and stop.
-    "ignore::DeprecationWarning:distributed",
-    "ignore::DeprecationWarning:tornado",
-    "ignore::ResourceWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
-def test_certificate_is_the_same_under_dask(backend_case, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    dask = pytest.importorskip("dask")
-    model, X, y, X_test, expected = backend_case
-    with (
-        dask.config.set({"temporary-directory": str(tmp_path)}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster),
-        parallel_config("dask"),
-    ):
-        model.fit(X, y)
-        ballots = model.ballots(X_test)
-        ridge = DeepPartitionAggregation(n_partitions=15).fit(X, y)
-        certificate = ridge.certify(X_test)
-    np.testing.assert_array_equal(ballots, expected)
-    plain = DeepPartitionAggregation(n_partitions=15).fit(X, y).certify(X_test)
-    np.testing.assert_array_equal(certificate.y_pred, plain.y_pred)
-    np.testing.assert_array_equal(certificate.radius, plain.radius)
-
-
 # ---------------------------------------------------------------- memory
 
 

@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
 from sklearn.linear_model import RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation, SemiSupervisedDPA
@@ -69,7 +71,13 @@ def sent(client, monkeypatch):
 
 @pytest.mark.parametrize("ensemble", [DeepPartitionAggregation, SemiSupervisedDPA])
 @pytest.mark.parametrize(
-    "base", [RidgeClassifier(), DecisionTreeClassifier(max_depth=4)], ids=["ridge", "tree"]
+    "base",
+    [
+        RidgeClassifier(),
+        DecisionTreeClassifier(max_depth=4),
+        make_pipeline(StandardScaler(), DecisionTreeClassifier(max_features=2)),
+    ],
+    ids=["ridge", "tree", "pipeline that draws"],
 )
 def test_a_cluster_gives_the_certificates_of_one_process(client, ensemble, base):
     clf = ensemble(base, 20, classes=range(10))

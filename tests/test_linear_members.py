@@ -95,19 +95,22 @@ def test_heads_are_those_of_a_loop_of_clones(estimator, seed):
     n_clear = 0
     heads = train(estimator, *zip(*problems, strict=True))
     for head, (X, y) in zip(heads, problems, strict=True):
-        reference, near = clone(estimator).fit(X, y), 1e-7
+        reference, near = clone(estimator), 1e-7
+        if isinstance(estimator, LogisticRegression):
+            # L-BFGS stops where the objective falls no more, some digits before the weights
+            # stand; its sibling is exact, and slow where there are many.
+            n_classes = len(np.unique(y))
+            small = X.shape[1] * (n_classes if n_classes > 2 else 1) <= 400
+            near = 1e-5 if small else 1e-2
+            if small:
+                reference.set_params(solver="newton-cholesky", tol=1e-12)
+        reference.fit(X, y)
         assert set(vars(head)) == set(vars(reference))
         for name, value in vars(reference).items():
             own = getattr(head, name)
             assert type(own) is type(value), name
             if isinstance(value, np.ndarray):
                 assert (own.shape, own.dtype) == (value.shape, value.dtype), name
-        if isinstance(estimator, LogisticRegression):
-            # L-BFGS stops where the objective falls no more, some digits before the weights
-            # stand; its sibling is exact, and slow.
-            exact = clone(estimator).set_params(solver="newton-cholesky", tol=1e-12)
-            small = reference.coef_.size <= 400
-            reference, near = (exact.fit(X, y), 1e-5) if small else (reference, 1e-2)
         for name in ("coef_", "centroids_", "means_", "within_class_std_dev_", "priors_"):
             if hasattr(reference, name):
                 value = getattr(reference, name)
@@ -211,7 +214,7 @@ def test_rows_that_only_scikit_learn_takes_are_fitted_by_it(estimator):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("estimator", KINDS, ids=str)
-@pytest.mark.parametrize("shape", [(21, 60), (45, 9), (50, 300), (33, 1), (24, 24)])
+@pytest.mark.parametrize("shape", [(21, 60), (45, 9), (50, 150), (33, 1), (24, 24)])
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
 def test_a_head_does_not_depend_on_who_is_trained_beside_it(estimator, shape, n_classes):
     rng = np.random.default_rng(shape[0])

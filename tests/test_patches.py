@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.linear_model import RidgeClassifier
@@ -212,14 +213,17 @@ def test_fitted_filters_refuse_images_of_other_channels():
 
 
 @pytest.mark.parametrize("filters", ["photographs", "fit"])
-def test_certificate_survives_attacks_on_members_with_patches(filters):
+def test_certificate_survives_attacks_on_members_with_patches(filters, monkeypatch):
+    if filters == "fit":  # drawn again for every member
+        monkeypatch.setattr(patches_module, "_N_PATCHES", 500)
     X = _images(60, 8, 8, colours=0).astype(float)
     y = np.arange(60) % 3
     X[y == 1, :4] *= 0.2
     X[y == 2, :, 4:] *= 0.2
     member = make_pipeline(PatchFeatures(8, patch_size=3, filters=filters), RidgeClassifier())
     clf = DeepPartitionAggregation(member, n_partitions=7, classes=range(3))
-    check_certificate(clf, X[:40], y[:40], X[40:], n_attacks=5, random_state=0)
+    with parallel_config("threading"):  # other processes take seconds to start
+        check_certificate(clf, X[:40], y[:40], X[40:], n_attacks=5, random_state=0)
 
 
 # ---------------------------------------------------------------- views

@@ -51,10 +51,10 @@ def reference_log_error(a, y, noise, n_classes):
     worst = -np.inf
     for b in set(range(n_classes)) - {c}:
         arguments = (a, y, c, b, noise, n_classes)
-        grid = np.linspace(0, longest, 2001)
+        grid = np.linspace(0, longest, 201)  # convex: the least is beside the lowest
         values = [exponent(t, *arguments) for t in grid]
         at = int(np.argmin(values))
-        around = (grid[max(at - 1, 0)], grid[min(at + 1, 2000)])
+        around = (grid[max(at - 1, 0)], grid[min(at + 1, 200)])
         found = minimize_scalar(exponent, bounds=around, args=arguments, method="bounded")
         worst = max(worst, min(found.fun, values[at]))
     return c, worst
