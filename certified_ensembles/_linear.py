@@ -225,8 +225,8 @@ def _as_table(voter, classes):
     else:
         coef, intercept = voter.coef_, voter.intercept_
         coef = coef if coef.ndim == 2 else coef[None]
-        if np.ndim(intercept) == 0:  # without intercepts it is a number
-            intercept = np.full(len(coef), intercept)
+        if np.size(intercept) < len(coef):  # without intercepts it may be a number
+            intercept = np.broadcast_to(intercept, len(coef))
     if len(coef) < len(codes):  # the sign decides, and zero goes to the smaller class
         return _Table(codes[1:], coef[:1], None, intercept[:1], codes[0])
     if np.isfinite(coef[0]).all() and np.isfinite(intercept[0]):
@@ -265,7 +265,7 @@ class _StackWeights:
         overwritten each time. A member without the class gets the score -inf.
         """
         class_bytes = np.dtype(self.dtype).itemsize * self.shape[0] * self.shape[1]
-        step = min(max(1, _WEIGHT_BYTES // class_bytes), len(self.present))
+        step = max(1, min(_WEIGHT_BYTES // class_bytes, len(self.present)))
         weights = np.empty((step, *self.shape), self.dtype)
         for start in range(0, len(self.present), step):
             classes = self.present[start : start + step]

@@ -365,8 +365,6 @@ class _State:
         r, rb = self.g / _each(-size), loss.centre(self.gb / -size[:, None])
         r, rb, flatness = (a.astype(rough, copy=False) for a in (r, rb, flatness))
         (v, image), vb = solve(r), rb / flatness
-        if image is not v:
-            image = image.copy()
         x, xb = np.zeros_like(v), np.zeros_like(vb)
         rz = _dot(r, image) + np.vecdot(rb, vb)
         true = rz * size**2

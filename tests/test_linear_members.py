@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from certified_ensembles import DeepPartitionAggregation
+from certified_ensembles import DeepPartitionAggregation, _linear
 from certified_ensembles._linear import (
     heads_trainer,
     linear_ballots,
@@ -440,6 +440,33 @@ def test_votes_are_the_ballots_counted(dtype, n_voters):
         for n_jobs in (2, 3):
             np.testing.assert_array_equal(votes, linear_votes(voters, np.arange(6), own, n_jobs))
     assert (ballots == -1).any() == any(voter is None for voter in voters)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_classes_that_do_not_fit_in_memory_at_once_change_nothing(dtype, monkeypatch):
+    rng = np.random.default_rng(5)
+    voters = random_voters(rng, 60, 20, 9)
+    blocks = [twins(rng, 32, 20, dtype) for _ in range(3)]
+    asked = voters, np.arange(9), blocks
+    before = linear_scores(*asked, None), linear_votes(*asked, None)
+    class_bytes = 64 * 21 * np.dtype(dtype).itemsize
+    for most_bytes in (1, 2 * class_bytes, 4 * class_bytes):
+        monkeypatch.setattr(_linear, "_WEIGHT_BYTES", most_bytes)
+        np.testing.assert_array_equal(linear_scores(*asked, None), before[0])
+        np.testing.assert_array_equal(linear_votes(*asked, None), before[1])
+
+
+def test_stacks_of_missing_members_alone_abstain():
+    rng = np.random.default_rng(6)
+    voters = [v for v in random_voters(rng, 9, 8, 4) if v is not None] + [None] * 500
+    blocks = [twins(rng, 16, 8, np.float64) for _ in range(2)]
+    few = len(voters) - 500
+    for n_jobs in (None, 2):
+        ballots = linear_ballots(voters, np.arange(4), blocks, np.int16, n_jobs)
+        assert (ballots[:, :few] >= 0).all()
+        assert (ballots[:, few:] == -1).all()
+        votes = linear_votes(voters, np.arange(4), blocks, n_jobs)
+        assert (votes.sum(axis=1) == few).all()
 
 
 def test_many_classes_are_counted_in_full():
