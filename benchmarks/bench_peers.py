@@ -247,6 +247,7 @@ def draw(results, path):
     results = [r for r in results if r["member"] != "hashing"]
     names = ["loop", "plain", "bagging", "toolbox", "limit"]
     colors = dict(zip(names, ["C0", "C2", "C1", "C3", "0.6"], strict=True))
+    labels = dict(zip(names, names, strict=True)) | {"plain": "plain loop"}
     fig, ax = plt.subplots(figsize=(8, 1.2 + 0.5 * len(results)), layout="constrained")
     for i, r in enumerate(results):
         ratio = dict(r["ratio"])
@@ -257,7 +258,7 @@ def draw(results, path):
                 ax.barh(
                     i + 0.16 * (j - 2), middle, 0.16, color=colors[name],
                     xerr=[[middle - low], [high - middle]], error_kw={"lw": 0.8},
-                    label=name if name not in ax.get_legend_handles_labels()[1] else None,
+                    label=labels.pop(name, None),
                 )  # fmt: skip
     ax.axvline(1, color="k", lw=1)
     ax.set(
@@ -265,6 +266,7 @@ def draw(results, path):
         yticklabels=[f"{name_of(r)}, n = {r['n']:,}, k = {r['k']}" for r in results],
     )  # fmt: skip
     ax.invert_yaxis()
+    ax.margins(y=0.01)
     ax.legend(loc="lower right", fontsize=8)
     fig.savefig(path, dpi=150)
     plt.close(fig)
