@@ -225,7 +225,7 @@ def _as_table(voter, classes):
     else:
         coef, intercept = voter.coef_, voter.intercept_
         coef = coef if coef.ndim == 2 else coef[None]
-        if np.size(intercept) < len(coef):  # without intercepts it may be a number
+        if np.shape(intercept) != (len(coef),):  # without intercepts it may be a number
             intercept = np.broadcast_to(intercept, len(coef))
     if len(coef) < len(codes):  # the sign decides, and zero goes to the smaller class
         return _Table(codes[1:], coef[:1], None, intercept[:1], codes[0])
