@@ -252,6 +252,7 @@ def _file_map(X):
     while isinstance(X, np.ndarray):
         shared = X.mode != "c" if isinstance(X, np.memmap) else shared
         X = X.base
+    X = X.obj if isinstance(X, memoryview) else X  # what some versions of numpy put in between
     return X if isinstance(X, _Scratch) or (shared and isinstance(X, mmap.mmap)) else None
 
 

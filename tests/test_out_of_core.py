@@ -17,7 +17,7 @@ from certified_ensembles import (
     LabelFlipSmoothingClassifier,
     SemiSupervisedDPA,
 )
-from certified_ensembles._containers import _BLOCK_BYTES, forget_pages, take
+from certified_ensembles._containers import _BLOCK_BYTES, forget_pages, scratch_for, take
 from certified_ensembles.hashers import ContentHasher, PixelSumHasher
 
 da = pytest.importorskip("dask.array")
@@ -360,3 +360,23 @@ def test_dask_collections_that_cannot_be_read_by_rows_are_refused(scratch, rows,
 def test_an_empty_dask_array_is_refused_like_an_empty_array():
     with pytest.raises(ValueError, match="minimum of 1"):
         DeepPartitionAggregation(n_partitions=5).fit(da.from_array(X)[:0], Y[:0])
+
+
+def test_pages_of_a_scratch_file_leave_memory_when_they_are_forgotten():
+    status = Path("/proc/self/status")
+    if not status.exists() or "RssFile" not in status.read_text(encoding="utf-8"):
+        pytest.skip("this system does not count the pages of files")
+
+    def in_memory():
+        lines = status.read_text(encoding="utf-8").splitlines()
+        parts = [line.split() for line in lines if line.startswith(("RssFile", "RssShmem"))]
+        return sum(int(part[1]) for part in parts) << 10
+
+    before = in_memory()
+    rows = scratch_for(np.empty((8000, 1000)))
+    rows[:] = np.arange(1000)
+    assert in_memory() - before > rows.nbytes / 2
+    forget_pages(rows)
+    assert in_memory() - before < rows.nbytes / 10
+    forget_pages(rows[100:])  # of a part, all the same
+    np.testing.assert_array_equal(rows[7], np.arange(1000))
