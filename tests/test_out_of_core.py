@@ -181,17 +181,16 @@ def test_a_fit_and_a_certificate_hold_a_fraction_of_the_file(tmp_path):
     assert fit_peak < rows.nbytes / 1.5
 
 
-def test_pages_that_were_read_leave_the_memory_of_the_process(tmp_path):
+def mapped():
+    """Return the KiB of files that are in the memory of this process."""
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("the pages of a process are counted under Linux")
+    lines = status.read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssFile", "RssShmem")))
 
-    def mapped():
-        lines = status.read_text().splitlines()
-        return sum(
-            int(line.split()[1]) for line in lines if line.startswith(("RssFile", "RssShmem"))
-        )
 
+def test_pages_that_were_read_leave_the_memory_of_the_process(tmp_path):
     rows = stored(tmp_path, np.ones((1 << 14, 1 << 10), np.float32))
     before = mapped()
     assert rows.sum() == 1 << 24
@@ -199,6 +198,17 @@ def test_pages_that_were_read_leave_the_memory_of_the_process(tmp_path):
     assert held > 32_000  # KiB of 65536
     forget_pages(rows[5:, ::2])
     assert mapped() - before < held / 4
+
+
+def test_pages_of_a_scratch_file_leave_it_as_well():
+    before = mapped()
+    rows = scratch_for(np.empty((1 << 13, 1 << 10)))
+    rows[:] = np.arange(1 << 10)
+    held = mapped() - before
+    assert held > 32_000  # KiB of 65536
+    forget_pages(rows[5:, ::2])
+    assert mapped() - before < held / 4
+    np.testing.assert_array_equal(rows[7], np.arange(1 << 10))
 
 
 def test_what_the_user_wrote_into_a_private_map_is_not_forgotten(tmp_path):
@@ -360,23 +370,3 @@ def test_dask_collections_that_cannot_be_read_by_rows_are_refused(scratch, rows,
 def test_an_empty_dask_array_is_refused_like_an_empty_array():
     with pytest.raises(ValueError, match="minimum of 1"):
         DeepPartitionAggregation(n_partitions=5).fit(da.from_array(X)[:0], Y[:0])
-
-
-def test_pages_of_a_scratch_file_leave_memory_when_they_are_forgotten():
-    status = Path("/proc/self/status")
-    if not status.exists() or "RssFile" not in status.read_text(encoding="utf-8"):
-        pytest.skip("this system does not count the pages of files")
-
-    def in_memory():
-        lines = status.read_text(encoding="utf-8").splitlines()
-        parts = [line.split() for line in lines if line.startswith(("RssFile", "RssShmem"))]
-        return sum(int(part[1]) for part in parts) << 10
-
-    before = in_memory()
-    rows = scratch_for(np.empty((8000, 1000)))
-    rows[:] = np.arange(1000)
-    assert in_memory() - before > rows.nbytes / 2
-    forget_pages(rows)
-    assert in_memory() - before < rows.nbytes / 10
-    forget_pages(rows[100:])  # of a part, all the same
-    np.testing.assert_array_equal(rows[7], np.arange(1000))
