@@ -1,7 +1,8 @@
 """Ours beside all that a user could pick instead, and beside the limit of the machine.
 
     python benchmarks/bench_peers.py [--fast] [--only ridge tree hashing ...] [--k 1200]
-        [--n 60000] [--subset 100] [--repeats 3] [--n-jobs 1] [--memory] [--output docs/_static]
+        [--n 60000] [--subset 100] [--repeats 3] [--n-jobs 1] [--memory] [--without plain ...]
+        [--output docs/_static]
     python benchmarks/bench_peers.py --add --output FOLDER ...    # one more part of the table
 
 Each row of the table trains and asks the same members on the same rows:
@@ -18,7 +19,9 @@ Each row of the table trains and asks the same members on the same rows:
 They take turns; printed are medians, and medians of the ratios within a turn with their spread.
 Contenders marked * ran the first ``--subset`` members and were scaled to all (``--subset 0`` runs
 all). All but the plain loop use one BLAS thread a job; the toolbox, which has no jobs, as many
-threads as the others have jobs. Features: HOG of MNIST where the environment variable
+threads as the others have jobs. `--memory` gives the peak of processes of their own, in which all
+members are trained (but by bagging, which takes a day); with `--add` to rows that are there.
+`--without plain` leaves a contender out. Features: HOG of MNIST where the environment variable
 CERTIFIED_ENSEMBLES_DATA names a folder with it, else random numbers of the same shape; from
 10^6 rows on, Gaussian classes with 500 features in a memory-mapped file.
 """
@@ -135,12 +138,13 @@ def contenders_of(name):
     names = ["ours", "loop", "plain", "bagging", limit]
     if importlib.util.find_spec("art"):
         names.insert(4, "toolbox")
-    return [one for one in names if name != "net" or one not in ("bagging",)]
+    return [one for one in names if one != "bagging" or name != "net"]
 
 
 def one_case(name, data, k, args):
     case = Case(*data, member(name), k, args.n_jobs, args.subset or None)
-    timers = {one: functools.partial(run, one, case) for one in contenders_of(name)}
+    chosen = [one for one in contenders_of(name) if one not in args.without]
+    timers = {one: functools.partial(run, one, case) for one in chosen}
     runs = interleaved(timers, args.repeats)
     totals = {one: [r["total"] for r in result] for one, result in runs.items()}
     result = {
@@ -182,17 +186,28 @@ def hashing(data, args):
 
 def store(data, folder):
     """Save rows, labels and test rows for processes of their own; return the paths."""
-    paths = [Path(folder, f"memory_{i}.npy") for i in range(3)]
+    paths = [Path(folder, f"memory_{len(data[1])}_{i}.npy") for i in range(3)]
     for path, part in zip(paths, data, strict=True):
-        np.save(path, part)
+        if not path.exists():
+            np.save(path, part)
     return paths
 
 
-def memory_of(one, name, paths, k, n_jobs, subset, in_file):
+def peaks(name, data, k, args, folder):
+    """Return the peak memory in GB of each contender that holds members, and of the rows alone."""
+    how = (name, store(data, folder), k, args.n_jobs, isinstance(data[0], np.memmap))
+    holders = [one for one in ("ours", "loop", "toolbox") if one in contenders_of(name)]
+    return {
+        one: in_own_process(memory_of, one, *how)[1]
+        for one in ["nothing", *holders] if one not in args.without
+    }  # fmt: skip
+
+
+def memory_of(one, name, paths, k, n_jobs, in_file):
     """Fit and ask in a process of its own, whose memory is what counts."""
     case = Case(
         np.load(paths[0], mmap_mode="r" if in_file else None), np.load(paths[1]),
-        np.load(paths[2]), member(name), k, n_jobs, subset,
+        np.load(paths[2]), member(name), k, n_jobs,
     )  # fmt: skip
     if one != "nothing":
         run(one, case)
@@ -225,15 +240,17 @@ def as_table(results):
                 show_ratio(ratio) + (" \\*" if scaled and one != "floor" else "") if ratio else ""
             )
 
-        peak = r.get("peak", {}).get("ours")
+        peak = r.get("peak", {})
+        rivals = [f"{one} {peak[one]:.2f}" for one in ("loop", "toolbox") if one in peak]
         lines.append([
             name_of(r), f"{r['n']:,} x {r['n_features']}", r["k"] or "",
             f"{r['seconds']['ours']['total']:.2f}", cell("loop"), cell("plain"), cell("bagging"),
-            cell("toolbox"), show_ratio(r["over_limit"]), f"{peak:.2f}" if peak else "",
+            cell("toolbox"), show_ratio(r["over_limit"]),
+            f"{peak['ours']:.2f}; {', '.join(rivals)}" if peak else "",
         ])  # fmt: skip
     return table(
         ["Members", "Rows", "k", "ours (s)", "loop / ours", "plain loop / ours", "bagging / ours",
-         "toolbox / ours", "ours / limit", "peak (GB)"], lines,
+         "toolbox / ours", "ours / limit", "peak memory (GB): ours; others"], lines,
     )  # fmt: skip
 
 
@@ -274,8 +291,13 @@ def draw(results, path):
 
 def place(result):
     """Return the place of a result in the table."""
-    order = ["hashing", *LINEAR, *OTHERS, "net"].index(result["member"])
-    return order, result["n"], result["k"], result["n_jobs"]
+    member, *rest = about_it(result)
+    return ["hashing", *LINEAR, *OTHERS, "net"].index(member), *rest
+
+
+def about_it(result):
+    """Return what a row of the table is about."""
+    return result["member"], result["n"], result["k"], result["n_jobs"]
 
 
 def name_of(result):
@@ -309,6 +331,7 @@ def main():
     parser.add_argument(
         "--memory", action="store_true", help="peak memory of each, in own processes"
     )
+    parser.add_argument("--without", nargs="+", default=[], help="contenders not to run")
     parser.add_argument("--folder", help="where the large file goes")
     parser.add_argument("--output", help="folder for bench_peers.json, .txt and .png")
     parser.add_argument(
@@ -345,16 +368,15 @@ def main():
                 for k in args.k:
                     if name == "hashing" or not sensible(name, n, k):
                         continue
-                    result = one_case(name, data, k, args)
+                    before = [r for r in results if about_it(r) == (name, n, k, args.n_jobs)]
+                    if args.memory and before:
+                        result = before[0]
+                    else:
+                        result = one_case(name, data, k, args)
+                        flops = 2 * n_test * result["n_features"] * k * 10
+                        result["product_seconds"] = flops / limits["gemm_float32"]
                     if args.memory:
-                        how = (name, store(data, folder), k, args.n_jobs, args.subset or None,
-                               isinstance(data[0], np.memmap))  # fmt: skip
-                        result["peak"] = {
-                            one: in_own_process(memory_of, one, *how)[1]
-                            for one in ["nothing", *result["seconds"]]
-                        }
-                    flops = 2 * n_test * result["n_features"] * k * 10
-                    result["product_seconds"] = flops / limits["gemm_float32"]
+                        result["peak"] = peaks(name, data, k, args, folder)
                     note(result)
     print("\n" + as_table(results))
     if args.output:

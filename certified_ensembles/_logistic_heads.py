@@ -20,7 +20,7 @@ _NONE = 1e-14
 _ROUNDING = 1e-12
 # Classes are padded to a multiple of this, so that members with a few less share a stack.
 _CLASSES = 2
-_STACK_BYTES = 1 << 22
+_STACK_BYTES = 1 << 23
 _FREE = {"C", "tol", "fit_intercept", "max_iter", "random_state"}
 
 
