@@ -246,11 +246,13 @@ def as_table(results):
             name_of(r), f"{r['n']:,} x {r['n_features']}", r["k"] or "",
             f"{r['seconds']['ours']['total']:.2f}", cell("loop"), cell("plain"), cell("bagging"),
             cell("toolbox"), show_ratio(r["over_limit"]),
+            f"{r['product_seconds'] / r['n_jobs']:.2f}" if r["member"] in LINEAR else "",
             f"{peak['ours']:.2f}; {', '.join(rivals)}" if peak else "",
         ])  # fmt: skip
     return table(
         ["Members", "Rows", "k", "ours (s)", "loop / ours", "plain loop / ours", "bagging / ours",
-         "toolbox / ours", "ours / limit", "peak memory (GB): ours; others"], lines,
+         "toolbox / ours", "ours / limit", "products at that rate (s)",
+         "peak memory (GB): ours; others"], lines,
     )  # fmt: skip
 
 
@@ -341,13 +343,14 @@ def main():
     if args.fast:
         args.n, args.k, args.repeats, args.subset = [3000], [60], 2, 20
         args.n_test = args.n_test or 500
-    about = machine_line()
     limits = {"gemm_float32": gemm_rate(), "bandwidth": bandwidth()}
+    about = machine_line() + (
+        f"\none thread: {limits['gemm_float32'] / 1e9:.1f} Gflop/s in float32 products, "
+        f"{limits['bandwidth'] / 1e9:.1f} GB/s copied"
+    )
     print(about)
-    print(f"one thread: {limits['gemm_float32'] / 1e9:.1f} Gflop/s in float32 products, "
-          f"{limits['bandwidth'] / 1e9:.1f} GB/s copied; n_jobs={args.n_jobs}, "
-          f"{args.repeats} interleaved repeats, medians in seconds; * = scaled from "
-          f"{args.subset} members")  # fmt: skip
+    print(f"n_jobs={args.n_jobs}, {args.repeats} interleaved repeats, medians in seconds; "
+          f"* = scaled from {args.subset} members")  # fmt: skip
     names = args.only or NAMES
     results = earlier(args.output) if args.add else []
 

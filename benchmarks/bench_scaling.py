@@ -62,9 +62,9 @@ def seconds_to_certify(clf, X_test):
 
 def series_of(name, X, y, X_test, fast, n_jobs):
     """Return {(what, against what): {size: timer}}."""
-    rows = [n for n in (2_500, 5_000, 10_000, 20_000, 40_000, 80_000) if n <= len(X)]
+    rows = [len(X) // 2**i for i in range(3 if fast else 5)][::-1]
     ks = [n // MEMBER_ROWS for n in rows]
-    tests = [m for m in (1_250, 2_500, 5_000, 10_000, 20_000) if m <= len(X_test)]
+    tests = [n // 4 for n in rows]
     fit = functools.partial(seconds_to_fit, name, n_jobs=n_jobs)
     out = {
         ("fit", f"rows, {MEMBER_ROWS} a member"): {
@@ -132,10 +132,9 @@ def main():
     parser.add_argument("--n-jobs", type=int, default=1)
     parser.add_argument("--output", help="folder for bench_scaling.json, .txt and .png")
     args = parser.parse_args()
-    X, y = make_rows(30_000 if args.fast else 100_000)
-    X, y, X_test = (X[:10_000], y[:10_000], X[-5_000:]) if args.fast else (
-        X[:80_000], y[:80_000], X[-20_000:]
-    )  # fmt: skip
+    n = 10_000 if args.fast else 160_000
+    X, y = make_rows(n + n // 4)
+    X, y, X_test = X[:n], y[:n], X[n:]
     about = machine_line()
     print(about)
     results = []

@@ -1,7 +1,7 @@
 """Ridge classifiers of many members by their closed form, in batches."""
 
+import copy
 import functools
-import pickle
 from numbers import Real
 
 import numpy as np
@@ -93,11 +93,13 @@ def _solve_hostile(X, Y, alpha, X_mean):
 
 
 def _note(task, coef, intercept):
-    head, classes = task.head, task.classes
-    quick = classes.dtype.kind in "biuUS"
-    raw = classes.tobytes() if quick else pickle.dumps(classes)
-    fitted = _fitted_on(raw, classes.dtype.str if quick else None)
+    head, fitted = task.head, _fitted_on(len(task.classes))
     vars(head).update(fitted)
+    classes = task.classes if task.classes.dtype != object else np.array(task.classes.tolist())
+    head._label_binarizer = copy.copy(fitted["_label_binarizer"])
+    head._label_binarizer.classes_ = classes
+    if "classes_" in fitted:  # in some versions a property
+        head.classes_ = classes
     # Whether two classes give one row of coefficients or a vector differs among versions.
     head.coef_ = coef.reshape(*fitted["coef_"].shape[:-1], -1)
     head.n_features_in_ = coef.shape[1]
@@ -105,13 +107,9 @@ def _note(task, coef, intercept):
 
 
 @functools.lru_cache(maxsize=256)
-def _fitted_on(raw, dtype):
-    """Return the attributes that scikit-learn's own fit sets for these classes.
-
-    Given as the bytes of an array of a type, or pickled.
-    """
-    classes = pickle.loads(raw) if dtype is None else np.frombuffer(raw, dtype).copy()
-    template = RidgeClassifier().fit(np.zeros((len(classes), 1)), classes)
+def _fitted_on(n_classes):
+    """Return the attributes that scikit-learn's own fit sets for so many classes."""
+    template = RidgeClassifier().fit(np.zeros((n_classes, 1)), np.arange(n_classes))
     return {
         name: value for name, value in vars(template).items() if name[0] == "_" or name[-1] == "_"
     }

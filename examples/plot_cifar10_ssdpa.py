@@ -30,8 +30,8 @@ from certified_ensembles.metrics import median_certified_radius
 from certified_ensembles.representations import LaplacianEigenmap
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_TEST, N_PARTITIONS = (1500, 500, (20, 50)) if FAST else (50000, 10000, (50, 250, 1000))
-N_FILTERS, N_VIEWED, N_COMPONENTS = (64, 500, 20) if FAST else (1600, 7000, 150)
+N_TRAIN, N_TEST, N_PARTITIONS = (900, 300, (20, 40)) if FAST else (50000, 10000, (50, 250, 1000))
+N_FILTERS, N_VIEWED, N_COMPONENTS = (40, 300, 15) if FAST else (1600, 7000, 150)
 EPOCHS = 1 if FAST else 1000
 PAPER = {50: ("90.89%", 25), 250: ("90.33%", 124), 1000: ("89.02%", 392)}  # Table 2, sorted
 

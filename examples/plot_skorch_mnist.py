@@ -27,7 +27,7 @@ from certified_ensembles.metrics import median_certified_radius
 from certified_ensembles.nets import SeededNetClassifier
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, EPOCHS = (1000, 6) if FAST else (12000, 40)
+N_TRAIN, EPOCHS = (600, 4) if FAST else (12000, 40)
 
 try:
     X_train, y_train = fetch_mnist(subset="train", return_X_y=True, download_if_missing=False)

@@ -34,18 +34,18 @@ def workers():
     ray.shutdown()
 
 
-@pytest.mark.parametrize("ensemble", [DeepPartitionAggregation, SemiSupervisedDPA])
 @pytest.mark.parametrize(
-    "base", [RidgeClassifier(), DecisionTreeClassifier(max_depth=4)], ids=["ridge", "tree"]
-)
-def test_ray_gives_the_certificates_of_one_process(ensemble, base):
-    clf = ensemble(base, 20, classes=range(10)).fit(X, Y)
-    ballots, certificate = clf.ballots(X_TEST), clf.certify(X_TEST)
+    ("ensemble", "base"),
+    [(SemiSupervisedDPA, RidgeClassifier()),
+     (DeepPartitionAggregation, DecisionTreeClassifier(max_depth=4))],
+    ids=["ridge", "tree"],
+)  # fmt: skip
+def test_ray_gives_the_ballots_of_one_process(ensemble, base):
+    # Certificates follow from them. (Actors are started for each call, which takes seconds.)
+    ballots = ensemble(base, 20, classes=range(10)).fit(X, Y).ballots(X_TEST)
     with joblib.parallel_config("ray", n_jobs=2):
         clf = ensemble(base, 20, classes=range(10)).fit(X, Y)
         np.testing.assert_array_equal(clf.ballots(X_TEST), ballots)
-        for mine, other in zip(clf.certify(X_TEST), certificate, strict=True):
-            np.testing.assert_array_equal(mine, other)
 
 
 def kills_its_worker(folder):
