@@ -43,8 +43,22 @@ def parts_of(estimator, frozen=True):
     return parts
 
 
+_CONSTANT = (bool, int, float, str, bytes, type(None), np.generic)
+
+
 def seeded_clones(estimator, seeds):
     """Yield clones of an estimator, every nested random_state set to one seed each."""
+    first = clone(estimator)
+    if type(first).__module__.startswith("sklearn.") and all(
+        isinstance(value, _CONSTANT) for value in vars(first).values()
+    ):  # copies do, in a tenth of the time
+        for seed in seeds:
+            member = object.__new__(type(first))
+            vars(member).update(vars(first))
+            if hasattr(member, "random_state"):
+                member.random_state = seed
+            yield member
+        return
     for seed in seeds:
         member = clone(estimator)
         for part in parts_of(member, frozen=False):

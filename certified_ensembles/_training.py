@@ -69,7 +69,6 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
     sizes = [len(rows) for rows in rows_of_member]
     filled = [i for i, size in enumerate(sizes) if size]
     trainer = None if params else batch_trainer(estimator)
-    bare_heads = isinstance(trainer, HeadsTrainer) and not isinstance(estimator, Pipeline)
     width, row_bytes, most_bytes = 1, dense_width(X), _CHUNK_BYTES
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
@@ -88,28 +87,17 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
         return Job(member, take(X, rows), take(y, rows), own, seeds[i], needed)
 
     def tasks():
-        seeds_of_filled = [seeds[i] for i in filled]
-        clones = (_plain_clones if bare_heads else seeded_clones)(estimator, seeds_of_filled)
+        clones = seeded_clones(estimator, [seeds[i] for i in filled])
         for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
             yield delayed(_fit_chunk)(jobs, by_row, single, memory, chunk)
 
     # Heads train in less time than it takes to send their rows to another process.
+    bare_heads = isinstance(trainer, HeadsTrainer) and not isinstance(estimator, Pipeline)
     prefer = "threads" if bare_heads else None
     members = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
     stored = memory.location is not None and isinstance(trainer, _NetTrainer)
     return StoredMembers(members) if stored else members
-
-
-def _plain_clones(estimator, seeds):
-    """Yield seeded clones of an estimator whose parameters are numbers and words, in no time."""
-    first = clone(estimator)
-    for seed in seeds:
-        member = object.__new__(type(first))
-        vars(member).update(vars(first))
-        if hasattr(member, "random_state"):
-            member.random_state = seed
-        yield member
 
 
 def _chunks(members, sizes, width, most_bytes):

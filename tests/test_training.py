@@ -3,15 +3,18 @@
 import joblib
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
+from certified_ensembles._deterministic import seeded_clones
 from certified_ensembles._training import StoredMembers, batch_trainer
 
 X, Y = load_iris(return_X_y=True)
@@ -203,3 +206,29 @@ def test_members_of_one_label_are_constant_in_company():
 )
 def test_the_way_of_training_is_decided_by_the_estimator_alone(estimator, batched):
     assert (batch_trainer(estimator) is not None) == batched
+
+
+# ---------------------------------------------------------------- clones
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [DecisionTreeClassifier(max_depth=np.int64(3)), RidgeClassifier(alpha=2.0, solver="cholesky"),
+     LogisticRegression(C=0.5), SGDClassifier(random_state=None), GaussianNB(), Centroids(),
+     LogisticRegression(class_weight={0: 2.0}),
+     SVC(random_state=np.random.RandomState(3)),
+     make_pipeline(StandardScaler(), SGDClassifier())],
+    ids=lambda estimator: type(estimator).__name__,
+)  # fmt: skip
+def test_seeded_clones_are_clones_with_seeds(estimator):
+    before = estimator.get_params()
+    fitted = clone(estimator).fit(X, Y)
+    for seed, copy in zip((7, 8), seeded_clones(fitted, (7, 8)), strict=True):
+        expected = clone(estimator)
+        seeds = [name for name in expected.get_params() if name.endswith("random_state")]
+        expected.set_params(**dict.fromkeys(seeds, seed))
+        assert type(copy) is type(estimator)
+        assert repr(copy) == repr(expected)
+        assert set(vars(copy)) == set(vars(expected))  # nothing of the fit
+        copy.set_params(**dict.fromkeys(seeds, 1))  # each has its own
+    assert estimator.get_params() == before
