@@ -71,10 +71,8 @@ def dask_rows(path, n_rows, n_features, dtype, step=20000):
 
 def run(path, y, source, estimator, k, n_test, n_jobs):
     """Fit and certify; return seconds, a digest of the certificates, and memory before."""
-    X = np.load(path, mmap_mode="r")
-    if source == "memory":
-        X = np.array(X)
-    elif source == "Dask":
+    X = np.load(path, mmap_mode=None if source == "memory" else "r")
+    if source == "Dask":
         X = dask_rows(path, *X.shape, X.dtype)
     before = peak_memory()
     clf = DeepPartitionAggregation(

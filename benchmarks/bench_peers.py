@@ -126,8 +126,8 @@ def rows(n, n_test, folder):
 
 def sensible(name, n, k):
     """Say whether a row of the table is worth its time."""
-    if n // k < (16 if name == "lda" else 8):
-        return False  # fewer rows than classes, which discriminants refuse
+    if n // k < (16 if name in ("lda", "centroid") else 8):
+        return False  # hardly more rows than classes, which some of scikit-learn's refuse
     if n < 10**6:
         return n // k <= 1200
     return k >= {"lda": 3000, "logistic": 3000, "net": np.inf}.get(name, 1200)
