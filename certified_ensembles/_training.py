@@ -75,7 +75,6 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
         # Heads are cheap to cut: several chunks a worker, so that all end at about one time.
         n_chunks = 4 * n_workers if isinstance(trainer, HeadsTrainer) else n_workers
         width = min(trainer.width, max(1, -(-len(filled) // n_chunks)))
-    if trainer is not None:
         filled.sort(key=sizes.__getitem__)  # members with as many rows fill a stack
     if isinstance(trainer, _NetTrainer):
         row_bytes = row_bytes * getattr(X, "itemsize", 8) // 8
