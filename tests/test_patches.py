@@ -215,7 +215,7 @@ def test_fitted_filters_refuse_images_of_other_channels():
 @pytest.mark.parametrize("filters", ["photographs", "fit"])
 def test_certificate_survives_attacks_on_members_with_patches(filters, monkeypatch):
     if filters == "fit":  # drawn again for every member
-        monkeypatch.setattr(patches_module, "_N_PATCHES", 500)
+        monkeypatch.setattr(patches_module, "_N_PATCHES", 200)
     X = _images(60, 8, 8, colours=0).astype(float)
     y = np.arange(60) % 3
     X[y == 1, :4] *= 0.2
