@@ -7,6 +7,8 @@ the sum of the second derivatives; where that is not small enough, the pair that
 evaluated on the weights themselves.
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from ._exact_sums import UNIT_ROUNDOFF
@@ -17,6 +19,8 @@ from ._scored_blocks import LabelSortedWeights, ScoredBlock, leads
 _SEARCH_BINS = 64
 _REFINEMENT = 8
 _LONG_ROWS = 4096
+# Bits of a fraction of a bin, fewer where rows are very long.
+_SHARE_BITS = 40
 # Excess of a histogram's bound, relative to it, that needs no evaluation on the weights.
 _ACCEPTED_EXCESS = 3e-5
 
@@ -41,8 +45,11 @@ class ChernoffExponent:
         Edges of the bins, in units of the largest magnitude of a row.
     n_groups : int
         Groups of labels with a histogram of their own.
+    share_bits, sum_bits : int
+        A place is counted in units of ``2**-share_bits`` bins; the sum of the fractions of a bin
+        of all weights takes less than ``sum_bits`` bits.
     offset : ndarray of shape (n_train,)
-        Place of zero, in bins, in the histograms of each label's group.
+        Place of zero, in those units, in the histograms of each label's group.
     working_width : int
         Numbers of working space per row of weights.
     """
@@ -60,7 +67,12 @@ class ChernoffExponent:
         # With two classes every label belongs to the pair: one histogram per row will do.
         self.n_groups = self.n_classes if self.n_classes > 2 else 1
         group = smoother.label if self.n_classes > 2 else np.zeros(self.n_train)
-        self.offset = group * float(len(self.edges)) + (self.half + self.fold)
+        # The places of weights are integers, in units of a share of a bin that is so small that
+        # 64 bits hold the number of weights beside the sum of their shares.
+        count_bits = self.n_train.bit_length()
+        self.share_bits = min(_SHARE_BITS, 62 - 2 * count_bits)
+        self.sum_bits = count_bits + self.share_bits
+        self.offset = np.ldexp(group * len(self.edges) + (self.half + self.fold), self.share_bits)
         self.working_width = self.n_groups * len(self.edges)
 
     def worst_rival(self, block: ScoredBlock) -> np.ndarray:
@@ -71,20 +83,24 @@ class ChernoffExponent:
         # Without a lead the minimum is at t = 0, and nothing can be shown.
         rows = np.flatnonzero(lead[np.arange(len(lead)), nearest] > 0)
         if rows.size:
-            toward = self.smoother.toward(block)
-            toward = toward if rows.size == len(toward) else toward[rows]
-            pairs = _Pairs(self, *_rescaled(toward, block.largest[rows]), block.winner[rows])
-            log_error[rows] = pairs.worst(nearest[rows])
+            if rows.size < len(lead):
+                block = ScoredBlock(block.rows, *(values[rows] for values in block[1:]))
+            log_error[rows] = _Pairs(self, _rescaled(block)).worst(nearest[rows])
         return log_error
 
 
 class _Pairs:
-    """The exponents of some rows: `toward` as in `LabelSortedWeights`, and its histograms."""
+    """The exponents of a block: histograms of its weights, and those themselves where needed."""
 
-    def __init__(self, exponent, toward, largest, winner):
-        self.layout = exponent
-        self.toward, self.largest, self.winner = toward, largest, winner
+    def __init__(self, exponent, block):
+        self.layout, self._block = exponent, block
+        self.largest, self.winner = block.largest, block.winner
         self.histogram = self._mass_at_edges()
+
+    @cached_property
+    def toward(self):
+        """As `LabelSortedWeights.toward`. The histograms are there, the weights are used up."""
+        return self.layout.smoother.toward(self._block)
 
     def worst(self, nearest) -> np.ndarray:
         """Return the largest bound over all rivals, given the one that is likely to decide."""
@@ -116,20 +132,27 @@ class _Pairs:
 
     def _mass_at_edges(self) -> np.ndarray:
         """Return the mass of each group of labels at the edges: (n, n_groups, n_edges)."""
-        n, size = len(self.toward), self.layout.working_width
-        place = self.toward * (self.layout.half / self.largest)[:, None]
-        place += self.layout.offset
-        cell = place.astype(np.int64)
-        place -= cell
-        cell += np.arange(0, n * size, size)[:, None]
-        cell, share = cell.ravel(), place.ravel()
-        # Faster than np.bincount, which looks for the largest cell first.
-        mass, upper = np.zeros(n * size), np.zeros(n * size)
-        np.add.at(mass, cell, 1.0)
-        np.add.at(upper, cell, share)
-        mass -= upper
-        mass[1:] += upper[:-1]
-        return mass.reshape(n, self.layout.n_groups, len(self.layout.edges))
+        layout, bits = self.layout, self.layout.share_bits
+        both = np.zeros((len(self.winner), layout.working_width), dtype=np.int64)
+        scales = np.ldexp(-layout.half / self.largest, bits)
+        # One row after the other: all that a row needs stays in the cache.
+        for row, scale, c, into in zip(
+            self._block.weights, scales, self.winner.tolist(), both, strict=True
+        ):
+            place = row * scale
+            own = place[layout.smoother.columns(c)]
+            np.negative(own, out=own)
+            place += layout.offset
+            share = place.astype(np.int64)
+            cell = share >> bits
+            # A one for the count above the share of the upper edge: one sum for both, and exact.
+            share &= (1 << bits) - 1
+            share |= 1 << layout.sum_bits
+            np.add.at(into, cell, share)
+        upper = (both & ((1 << layout.sum_bits) - 1)) * 2.0**-bits
+        mass = (both >> layout.sum_bits) - upper
+        mass[:, 1:] += upper[:, :-1]
+        return mass.reshape(len(mass), layout.n_groups, len(layout.edges))
 
     def _masses(self, row, rival):
         """Return the masses of the labels of the pair, and of the others (None if none exist)."""
@@ -185,12 +208,13 @@ class _Pairs:
             by_class = np.matmul(histogram, (pair.value(x) - other)[:, :, None])[:, :, 0]
             bound = by_class + by_class[np.arange(len(row)), self.winner[row]][:, None]
             bound += (total * other).sum(axis=1)[:, None]
-        # Masses are sums of n_train numbers, of which each place errs by n_cells u bins.
+        # A place errs by n_cells u bins and is then cut to share_bits; no term is steeper than 1.
         n_sums = self.layout.n_train + len(self.layout.edges) + self.layout.n_classes
         error = exponent_error(
             n_sums, scale * (total @ np.abs(self.layout.edges)), self.layout.terms
         )
-        error += 8 * UNIT_ROUNDOFF * self.layout.n_groups * self.layout.n_train * scale
+        cut = 2.0**-self.layout.share_bits / self.layout.half
+        error += (8 * UNIT_ROUNDOFF * self.layout.n_groups + cut) * self.layout.n_train * scale
         return bound + error[:, None]
 
     def _refine(self, row, rival, t) -> tuple[np.ndarray, np.ndarray]:
@@ -244,12 +268,13 @@ def _folded(mass, fold) -> np.ndarray:
     return folded
 
 
-def _rescaled(toward, largest) -> tuple[np.ndarray, np.ndarray]:
+def _rescaled(block) -> ScoredBlock:
     """Bring rows with extreme magnitudes near 1, by powers of two, so that no t overflows."""
-    extreme = (largest < 2.0**-500) | (largest > 2.0**500)
-    if extreme.any():
-        power = -np.frexp(largest[extreme])[1]
-        toward[extreme] = np.ldexp(toward[extreme], power[:, None])
-        largest = largest.copy()
-        largest[extreme] = np.ldexp(largest[extreme], power)
-    return toward, largest
+    extreme = (block.largest < 2.0**-500) | (block.largest > 2.0**500)
+    if not extreme.any():
+        return block
+    weights, largest = block.weights.copy(), block.largest.copy()
+    power = -np.frexp(largest[extreme])[1]
+    weights[extreme] = np.ldexp(weights[extreme], power[:, None])
+    largest[extreme] = np.ldexp(largest[extreme], power)
+    return block._replace(weights=weights, largest=largest)

@@ -99,9 +99,11 @@ class LabelSortedWeights:
     def toward(self, block: ScoredBlock) -> np.ndarray:
         """Return the weights with the sign changed where the label is not the winner's.
 
-        A flip away from the winner moves a positive number of these against it.
+        A flip away from the winner moves a positive number of these against it. They may be
+        written over ``block.weights``.
         """
-        toward = -block.weights
+        copied = self._order is not None  # else the weights may be the caller's
+        toward = np.negative(block.weights, out=block.weights if copied else None)
         for row, c in zip(toward, block.winner.tolist(), strict=True):
             own = row[self._columns[c]]
             np.negative(own, out=own)

@@ -68,8 +68,8 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
     stack_size : int, default=None
         Members that :meth:`fit_together` trains as one: a multiple of 8, or 1 for one after
         the other. None means 8 on a CPU, up to 32 there if the module has no convolutions and
-        few weights, and on other devices as many as half of their memory takes, at most 128. It
-        changes results by rounding.
+        few weights, else 1 for members of more than 12 batches; on other devices as many as half
+        of their memory takes, at most 128. It changes results by rounding.
     precision : {"float32", "float64", "bfloat16"}, default="float32"
         Of weights and sums. "bfloat16" is mixed precision: products in bfloat16, weights and
         sums in float32. A member's bits depend on its company in none of them.
@@ -103,7 +103,8 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
     another order, so that weights agree up to rounding, not to the bit. The ensembles always
     train through :meth:`fit_together`; where a net cannot be stacked (a module with operations
     other than the usual layers, such as dropout; callbacks; another criterion or optimizer) that
-    fits one member after the other. Which of the two it is depends on parameters alone.
+    fits one member after the other, as it does with large members on a CPU (see `stack_size`).
+    Which of the two it is depends on the parameters and on the number of a member's own rows.
 
     Same bits are promised for the same device, library versions and machine type.
 
@@ -333,11 +334,11 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         -----
         Members whose batches fill up to the same sizes (see below) share a stack, which always
         has the same number of slots; those left over train on nothing. A batch is filled up to a
-        multiple of 4 rows, at most a quarter more (without convolutions, to a power of two), with
-        rows of weight zero that batch normalisation leaves out. The sizes follow from the
-        number of a member's own rows. So the shape of every operation does, and no operation
-        adds across slots: a member's
-        weights are, bit for bit, a function of its own rows and seed, whoever trains beside it.
+        multiple of 4 rows, at most a quarter more (without convolutions, to a power of two; the
+        last of more than four to the size of the others), with rows of weight zero that batch
+        normalisation leaves out. The sizes follow from the number of a member's own rows. So the
+        shape of every operation does, and no operation adds across slots: a member's weights
+        are, bit for bit, a function of its own rows and seed, whoever trains beside it.
         """
         if not members:
             return []

@@ -45,6 +45,33 @@ def filled_up(length, coarse=False):
     return -(-length // step) * step
 
 
+# Where a last batch is at most an eighth of the rows, it is filled up to the others' size.
+_FEW_BATCHES = 4
+
+
+def filled_lengths(lengths, coarse):
+    """Return what the batches of an epoch are filled up to.
+
+    Parameters
+    ----------
+    lengths : tuple of int
+        As :func:`batch_lengths` returns it.
+    coarse : bool
+        As in :func:`filled_up`.
+
+    Examples
+    --------
+    >>> filled_lengths((32, 32, 5), coarse=False)
+    (32, 32, 8)
+    >>> filled_lengths((32, 32, 32, 32, 5), coarse=False)
+    (32, 32, 32, 32, 32)
+    """
+    filled = [filled_up(length, coarse) for length in lengths]
+    if len(filled) > _FEW_BATCHES:
+        filled[-1] = max(filled[-1], filled[0])
+    return tuple(filled)
+
+
 # Each weight is changed by its own gradients alone, and all of a stack take the same steps.
 _ELEMENTWISE = (
     torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad,
@@ -75,7 +102,7 @@ class _Job:
         """
         module = self.module
         coarse = _is_coarse(self.member, module)
-        self.filled = tuple(filled_up(length, coarse) for length in self.lengths)
+        self.filled = filled_lengths(self.lengths, coarse)
         design = repr(module), tuple(self.operations), tuple(p.shape for p in module.parameters())
         return (self.shape, design, self.filled, self.X.dtype)
 
@@ -103,8 +130,8 @@ def fit_side_by_side(members, rows, labels, n_slots=None):
     rows, labels : list of arrays
         Those of each member.
     n_slots : int, default=None
-        Copies in a stack; those without a member train on nothing. None lets the network
-        decide.
+        Copies in a stack; those without a member train on nothing. None lets the network and
+        the number of a member's rows decide.
 
     Returns
     -------
@@ -121,6 +148,10 @@ def fit_side_by_side(members, rows, labels, n_slots=None):
                 groups[job.key()].append(job)
     for jobs in groups.values():
         slots = n_slots or _slots_of(jobs[0])
+        if slots == 1:
+            for job in jobs:
+                job.member.fit_prepared(job.X, job.codes)
+            continue
         for start in range(0, len(jobs), slots):
             _train(jobs[start : start + slots], slots)
     return members
@@ -142,6 +173,9 @@ def _to_stack(member, module):
 # Where a call costs more than what it computes, wide stacks pay; else little that is filled up.
 # Bytes of weights in a stack beyond which a CPU gains nothing from more of them.
 _STACKED_WEIGHTS = 1 << 21
+# Most batches of an epoch of members in a stack where a step is mostly arithmetic. A full stack
+# gains little there, and few are full: each number of batches has its own.
+_STACKED_BATCHES = 12
 
 
 def _is_coarse(member, module):
@@ -151,16 +185,20 @@ def _is_coarse(member, module):
 def _slots_of(job):
     """Return how many copies a stack has: by what members of one key share, and by the device.
 
-    On a CPU as many as are fast: more where weights are so few that calls cost more than they.
+    On a CPU as many as are fast: more where weights are so few that calls cost more than they,
+    and one, so that the member is trained alone, where they are many and so are the batches.
     Elsewhere as many as take half of the device's memory, at most 128. Beyond that none is
     faster, and those that are left empty cost.
     """
     device, largest = torch.device(job.member.device), max(job.filled)
     if device.type == "cpu":
+        weights = sum(p.numel() for p in job.module.parameters())
+        slots = _STACKED_WEIGHTS // max(4 * weights, 1) // 8 * 8
         if has_convolutions(job.module):
-            return 8
-        own = 4 * sum(p.numel() for p in job.module.parameters())
-        return min(32, max(8, _STACKED_WEIGHTS // max(own, 1) // 8 * 8))
+            slots = 0
+        if not slots and len(job.filled) > _STACKED_BATCHES:
+            return 1
+        return min(32, max(8, slots))
     own = bytes_of_slot(job.module, job.operations, job.shape, largest, over_patches(device))
     return min(128, max(8, memory_of(device) // 2 // own // 8 * 8))
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 
 from certified_ensembles.certificates import (
+    _chernoff,
     chernoff_log_error,
     flips_from_margin,
     linear_smoother_winner,
@@ -20,6 +21,7 @@ from certified_ensembles.certificates._label_noise import (
     minimise_convex,
     noise_terms,
 )
+from certified_ensembles.certificates._scored_blocks import LabelSortedWeights
 
 
 def label_vectors(n_train, n_classes):
@@ -150,6 +152,29 @@ def test_histograms_of_long_rows_lose_next_to_nothing_and_gain_nothing(family, n
             exponents.append(exponent(t, a, y, c, b, 0.15, n_classes))
         worst = min(max(exponents), 0.0)
         assert worst - 1e-9 * abs(worst) <= value <= worst * (1 - 5e-5) + 1e-6
+
+
+@pytest.mark.parametrize("bits", [1, 4, 40])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_histogram_is_never_below_the_exponent_however_coarse_its_places(
+    n_classes, bits, monkeypatch
+):
+    monkeypatch.setattr(_chernoff, "_SHARE_BITS", bits)
+    rng = np.random.default_rng(bits)
+    y = rng.integers(0, n_classes, 90)
+    weights = np.abs(rng.normal(size=(4, 90))) + 2.0 * (y == 1)
+    smoother = LabelSortedWeights(weights, y, n_classes)
+    (block,) = smoother.blocks()
+    assert (block.winner == 1).all()
+    pairs = _chernoff._Pairs(_chernoff.ChernoffExponent(smoother, 0.2), block)
+    row = np.arange(4)
+    for t in (0.03, 0.3, 3.0, 30.0):
+        bounds = pairs._bounds(row, np.full(4, t))
+        for b in set(range(n_classes)) - {1}:
+            exact = np.array([exponent(t, a, y, 1, b, 0.2, n_classes) for a in weights])
+            assert (bounds[:, b] >= exact).all()
+            if bits == 40:
+                assert bounds[:, b] == pytest.approx(exact, rel=1e-2, abs=0.1)
 
 
 def fifty_digit_minimum(a, y, c, b, noise, n_classes):

@@ -87,7 +87,7 @@ NETS = {
     "conv_head": (ConvHead, {"module__channels": 7, "module__in_channels": 1}),
     "linear": (LinearHead, {}),
 }
-SIZES = (15, 17, 3, 24, 16, 15, 40)
+SIZES = (15, 17, 3, 24, 16, 15, 40, 35)
 
 
 def net_of(name, **params):

@@ -87,6 +87,52 @@ def test_a_cpu_stacks_fewer_nets_where_one_has_many_weights():
     assert _side_by_side._slots_of(job_of(net_of("conv_head"), IMAGES[:20])) == 8
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_cpu_trains_large_members_alone_where_a_step_is_mostly_arithmetic(device, monkeypatch):
+    monkeypatch.setattr(_side_by_side, "memory_of", lambda device: 1 << 34)
+
+    def slots(name, n_rows, size=8):
+        rows = np.zeros((n_rows, 1, size, size), np.uint8)
+        return _side_by_side._slots_of(job_of(net_of(name, batch_size=2, device=device), rows))
+
+    alone = {"cpu": 1}
+    # Twelve batches of two rows, the last one of three; then thirteen.
+    assert slots("linear", 25) == slots("linear", 26)
+    for name, size in (("linear", 200), ("conv_head", 8)):
+        assert slots(name, 25, size) >= 8
+        assert slots(name, 26, size) == alone.get(device, slots(name, 25, size))
+
+
+def test_large_members_are_what_they_are_alone_unless_a_stack_is_asked_for():
+    rows, labels = [IMAGES[:40], IMAGES[40:50]], [Y[:40], Y[40:50]]
+
+    def weights(members):
+        return [torch.cat([p.flatten() for p in m.module_.parameters()]) for m in members]
+
+    def fitted(**params):
+        members = [net_of("conv_head", batch_size=3, max_epochs=2, **params) for _ in rows]
+        return weights(SeededNetClassifier.fit_together(members, rows, labels))
+
+    large, small = fitted()
+    (alone,) = weights([net_of("conv_head", batch_size=3, max_epochs=2).fit(rows[0], labels[0])])
+    assert torch.equal(large, alone)
+    large_of_8, small_of_8 = fitted(stack_size=8)
+    assert torch.equal(small, small_of_8)
+    assert not torch.equal(large, large_of_8)
+    torch.testing.assert_close(large, large_of_8, atol=1e-4, rtol=1e-4)
+
+
+def test_members_that_differ_in_a_last_batch_of_many_share_a_stack():
+    def key(n_rows):
+        return _side_by_side._Job(
+            net_of("conv_head", batch_size=8), IMAGES[:n_rows], Y[:n_rows]
+        ).key()
+
+    assert key(34) == key(35) == key(40)
+    assert key(33) != key(34)  # the one joins the batch before it
+    assert key(26) != key(32)  # four batches: filling up the last would cost more
+
+
 def test_memory_is_rounded_so_that_drivers_do_not_decide(monkeypatch):
     class Card:
         total_memory = 85_017_624_576
