@@ -8,7 +8,7 @@ products of its few rows give ten times faster.
 import numpy as np
 
 # Singular values from products of rows: true down to a share of the largest, noise below one.
-_EXACT, _NOISE = 1e-4, 1e-6
+_EXACT, _NOISE = 1e-5, 1e-6
 # Squares of larger numbers overflow.
 _HUGE = 1e150
 

@@ -13,8 +13,9 @@ _LARGEST = 1e60
 # Single precision does for the directions of steps where numbers are moderate, the penalty is not
 # all but gone beside them, and the end need not be met to many digits.
 _MODERATE, _LEAST_TOL = 1e6, 1e-6
-# With more rows and more features than this, or more numbers, scikit-learn is as quick.
-_MOST_COORDINATES, _MOST_NUMBERS = 400, 1 << 22
+# With more rows and more features than this (fewer where all coordinates are to be made
+# independent), or more numbers, scikit-learn is as quick.
+_MOST_ROWS, _MOST_COORDINATES, _MOST_NUMBERS = 1400, 700, 1 << 22
 # Sums of squares below this share of the largest are rounding: rows that repeat each other.
 _NONE = 1e-14
 _ROUNDING = 1e-12
@@ -47,8 +48,10 @@ def fit_logistics(tasks):
 
 
 def _is_small(task):
-    small = min(task.X.shape) <= _MOST_COORDINATES and task.X.size <= _MOST_NUMBERS
-    return small and task.squares < _LARGEST
+    if not (task.squares < _LARGEST and task.X.size <= _MOST_NUMBERS):
+        return False
+    _, by_rows = _precision(task)
+    return min(task.X.shape) <= (_MOST_ROWS if by_rows else _MOST_COORDINATES)
 
 
 def _shape(task):

@@ -15,6 +15,8 @@ does shows in another.
 
 import numpy as np
 
+from ._positive import inverses
+
 # Relative fall of the objective that counts as none: scikit-learn's choice.
 _FLAT = 64 * np.finfo(float).eps
 # Steps in a row without a fall before a member stops: the gradient may still shrink.
@@ -31,6 +33,8 @@ _FLATTEST = 1e-12
 _FLATTEST_MEAN = 1e-4
 # It is computed anew when the curvature has changed by this factor.
 _NEAR = 4.0
+# And if the last direction took so many products that they cost as much: more for more rows.
+_DEAR = 20
 
 
 def _dot(a, b):
@@ -148,7 +152,7 @@ class Features:
         """Return weights such that ``(w * image(w)).sum()`` is the square of their length."""
         return w
 
-    def preconditioner(self, ridge, mean, rough):
+    def preconditioner(self, ridge, mean, rough, products):
         """Return what solves Newton's equations for rows of one curvature, and its image."""
         scale = 1 / (ridge + mean[:, None] * self.scatter)[:, None, :]
         scale = scale.astype(rough, copy=False)
@@ -194,15 +198,17 @@ class Rows:
     def image(self, w, logits=None):
         return w @ self.K if logits is None else logits
 
-    def preconditioner(self, ridge, mean, rough):
+    def preconditioner(self, ridge, mean, rough, products):
         mean = np.maximum(mean, _FLATTEST_MEAN)
-        # The inverse is dear, and serves for as long as the mean stays near.
-        (new,) = np.nonzero(~((mean < _NEAR * self.at) & (_NEAR * mean > self.at)))
+        # The inverse is dear: it serves while the mean is near, or while few products do.
+        near = (mean < _NEAR * self.at) & (_NEAR * mean > self.at)
+        soon = (products < self.size // _DEAR) & np.isfinite(self.at)
+        (new,) = np.nonzero(~(near | soon))
         if len(new):
             system = self.K[new] * _each(mean[new])
             diagonal = np.arange(self.size)
             system[:, diagonal, diagonal] += ridge
-            self.inverse[new], self.at[new] = _inverses(system), mean[new]
+            self.inverse[new], self.at[new] = inverses(system), mean[new]
         ridge, mean = rough(ridge), _each(self.at).astype(rough)
 
         def solve(r):
@@ -230,15 +236,6 @@ class Rows:
 
     def rough_gradient(self, error):
         return error
-
-
-def _inverses(systems):
-    try:
-        return np.linalg.inv(systems)
-    except np.linalg.LinAlgError:  # one of them: its member goes to scikit-learn
-        if len(systems) > 1:
-            return np.concatenate([_inverses(system[None]) for system in systems])
-        return np.full_like(systems, np.nan)
 
 
 # ---------------------------------------------------------------- the method
@@ -326,6 +323,7 @@ class _State:
         self.f, self.P = loss.value(self.wx)  # wx: logits without the bias
         self.idle, self.hoped = np.zeros(n_members, dtype=int), np.full(n_members, np.inf)
         self.first = None
+        self.products = np.zeros(n_members, dtype=int)  # that the last direction took
 
     def take(self, keep):
         other = object.__new__(_State)
@@ -357,7 +355,7 @@ class _State:
         loss, space, rough = self.loss, self.space, self.rough
         ridge, P = rough(self.ridge), self.P.astype(rough, copy=False)
         mean = np.maximum(loss.curvature(self.P), 0)
-        solve = space.preconditioner(self.ridge, mean, rough)
+        solve = space.preconditioner(self.ridge, mean, rough, self.products)
         flatness = np.maximum(mean * loss.rows.sum(axis=1), _FLATTEST)[:, None]
         # As large as one: a gradient that vanishes does not vanish in single precision.
         size = np.maximum(np.abs(self.g).max(axis=(1, 2)), np.abs(self.gb).max(axis=1))
@@ -371,7 +369,9 @@ class _State:
         self.first = true if self.first is None else self.first
         goal = rz * np.minimum(_ACCURACY**2, (true / self.first) ** _FINER)
         on = rz > 0
+        self.products = np.zeros_like(self.idle)
         for _ in range(_MOST_PRODUCTS):
+            self.products += on
             t = space.rough_logits(image)
             t += vb[:, :, None]
             q = loss.bend(P, t)

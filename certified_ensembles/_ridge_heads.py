@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifier
 
 from ._head_tasks import groups_of, row_stacks
+from ._positive import solutions
 
 
 def is_plain_ridge(estimator):
@@ -63,18 +64,8 @@ def _solve(X, Y, alpha, wide):
     system = X @ Xt if wide else Xt @ X
     diagonal = np.arange(system.shape[1])
     system[:, diagonal, diagonal] += alpha
-    solution = _solutions(system, Y if wide else Xt @ Y).transpose(0, 2, 1)
+    solution = solutions(system, Y if wide else Xt @ Y).transpose(0, 2, 1)
     return solution @ X if wide else np.ascontiguousarray(solution)
-
-
-def _solutions(system, right):
-    try:
-        return np.linalg.solve(system, right)
-    except np.linalg.LinAlgError:  # one of them: find out which
-        if len(system) > 1:
-            pairs = zip(system, right, strict=True)
-            return np.concatenate([_solutions(a[None], b[None]) for a, b in pairs])
-        return np.full_like(right, np.nan)
 
 
 def _solve_hostile(X, Y, alpha, X_mean):

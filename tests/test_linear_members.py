@@ -18,6 +18,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation, _linear
+from certified_ensembles._head_tasks import Task
 from certified_ensembles._linear import (
     heads_trainer,
     linear_ballots,
@@ -65,6 +66,12 @@ def problem(rng, n_rows=None, n_features=None, n_classes=None):
     if names == "letters":
         return X, np.array(list("klmnopqrst"))[y]
     return (X, 3 * y - 7) if names == "negative" else (X, y)
+
+
+def large_problem(rng, n_rows, n_features):
+    """Return rows and labels of a size at which matrices are solved one by one."""
+    X = rng.normal(size=(n_rows, n_features)) * rng.uniform(0.2, 2, n_features)
+    return X, (X[:, :4] + rng.normal(size=(n_rows, 4))).argmax(axis=1)
 
 
 def outputs(head, X):
@@ -347,6 +354,43 @@ def test_discriminants_of_almost_collinear_features_are_resolved(n_rows, share):
     np.testing.assert_allclose(head.decision_function(X), reference.decision_function(X), 1e-4)
 
 
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40), (260, 300)])
+@pytest.mark.parametrize("smallest", [1e-3, 1e-4, 3e-5])
+def test_discriminants_keep_directions_of_all_lengths(shape, smallest, monkeypatch):
+    monkeypatch.setattr(Task, "fit_alone", None)  # products do
+    rng = np.random.default_rng(3)
+    n = min(shape)
+    left, right = (np.linalg.qr(rng.normal(size=(m, n)))[0] for m in shape)
+    X = left * np.geomspace(1, smallest, n) @ right.T
+    y = rng.integers(0, 3, shape[0])
+    X += 0.1 * rng.normal(size=(3, shape[1]))[y]
+    head = train(LinearDiscriminantAnalysis(), [X], [y])[0]
+    reference = LinearDiscriminantAnalysis().fit(X, y)
+    tests = X + 1e-3 * rng.normal(size=shape)
+    expected = reference.decision_function(tests)
+    size = np.abs(expected).max()
+    np.testing.assert_allclose(head.decision_function(tests), expected, 1e-6, 1e-6 * size)
+
+
+@pytest.mark.parametrize("shape", [(450, 500), (500, 450), (203, 2000), (2000, 203)])
+@pytest.mark.parametrize(
+    "estimator", [RidgeClassifier(), LogisticRegression(tol=1e-6, C=0.1)], ids=str
+)
+def test_large_heads_are_those_of_scikit_learn(estimator, shape, monkeypatch):
+    monkeypatch.setattr(Task, "fit_alone", None)  # ours to the end
+    rng = np.random.default_rng(4)
+    X, y = large_problem(rng, *shape)
+    head = train(estimator, [X], [y])[0]
+    reference = clone(estimator)
+    if isinstance(estimator, LogisticRegression):
+        reference.set_params(tol=1e-8, max_iter=10_000)
+    reference.fit(X, y)
+    near = 1e-4 if isinstance(estimator, LogisticRegression) else 1e-9
+    for name in ("coef_", "intercept_"):
+        value = getattr(reference, name)
+        np.testing.assert_allclose(getattr(head, name), value, near, near * np.abs(value).max())
+
+
 # ---------------------------------------------------------------- hostile rows
 
 
@@ -354,7 +398,7 @@ def test_discriminants_of_almost_collinear_features_are_resolved(n_rows, share):
 @pytest.mark.parametrize("estimator", KINDS, ids=str)
 @pytest.mark.parametrize("value", [1e30, 1e100, 1e160, 1.7e308])
 @pytest.mark.parametrize("n_hostile", [1, 2])
-@pytest.mark.parametrize("shape", [(40, 90), (60, 7)])
+@pytest.mark.parametrize("shape", [(40, 90), (60, 7), (210, 230)])
 def test_hostile_rows_do_not_stop_the_training(estimator, value, n_hostile, shape):
     rng = np.random.default_rng(0)
     X, y = problem(rng, *shape, 3)
