@@ -223,6 +223,8 @@ def table(header, rows):
 
 def write_table(name, about, text, folder):
     """Write a table below the machine that it was measured on, for the docs to include."""
-    path = Path(folder, f"{name}.txt")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.txt"
     path.write_text("::\n\n    " + about.replace("\n", "\n    ") + "\n\n" + text)
     return path
