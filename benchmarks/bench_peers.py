@@ -130,7 +130,7 @@ def sensible(name, n, k):
         return False  # hardly more rows than classes, which some of scikit-learn's refuse
     if n < 10**6:
         return n // k <= 1200
-    return k >= {"lda": 3000, "logistic": 3000, "net": np.inf}.get(name, 1200)
+    return k >= {"lda": 3000, "logistic": 3000, "tree": 1200, "net": np.inf}.get(name, 50)
 
 
 def contenders_of(name):

@@ -1,7 +1,7 @@
 """Symmetric positive definite systems of many members, each solved by itself.
 
-Small ones go through numpy's loops over a stack. Large ones have half the work by Cholesky's
-factors, which numpy only gives away one by one.
+Small ones go through numpy's loops over a stack. For large ones Cholesky's factors are half the
+work, one call for each.
 """
 
 import numpy as np
