@@ -19,8 +19,8 @@ from ._scored_blocks import LabelSortedWeights, ScoredBlock, leads
 _SEARCH_BINS = 64
 _REFINEMENT = 8
 _LONG_ROWS = 4096
-# Bits of a fraction of a bin, fewer where rows are very long.
-_SHARE_BITS = 40
+# Bits of a fraction of a bin, fewer where rows are long, and the columns that are added up as one.
+_SHARE_BITS, _PIECE = 40, 1 << 16
 # Excess of a histogram's bound, relative to it, that needs no evaluation on the weights.
 _ACCEPTED_EXCESS = 3e-5
 
@@ -45,9 +45,11 @@ class ChernoffExponent:
         Edges of the bins, in units of the largest magnitude of a row.
     n_groups : int
         Groups of labels with a histogram of their own.
+    pieces : list of slice
+        Columns that are added up as one.
     share_bits, sum_bits : int
         A place is counted in units of ``2**-share_bits`` bins; the sum of the fractions of a bin
-        of all weights takes less than ``sum_bits`` bits.
+        of all weights of a piece takes less than ``sum_bits`` bits.
     offset : ndarray of shape (n_train,)
         Place of zero, in those units, in the histograms of each label's group.
     working_width : int
@@ -68,8 +70,9 @@ class ChernoffExponent:
         self.n_groups = self.n_classes if self.n_classes > 2 else 1
         group = smoother.label if self.n_classes > 2 else np.zeros(self.n_train)
         # The places of weights are integers, in units of a share of a bin that is so small that
-        # 64 bits hold the number of weights beside the sum of their shares.
-        count_bits = self.n_train.bit_length()
+        # 64 bits hold the number of a piece's weights beside the sum of their shares.
+        self.pieces = [slice(a, a + _PIECE) for a in range(0, self.n_train, _PIECE)]
+        count_bits = min(self.n_train, _PIECE).bit_length()
         self.share_bits = min(_SHARE_BITS, 62 - 2 * count_bits)
         self.sum_bits = count_bits + self.share_bits
         self.offset = np.ldexp(group * len(self.edges) + (self.half + self.fold), self.share_bits)
@@ -133,7 +136,8 @@ class _Pairs:
     def _mass_at_edges(self) -> np.ndarray:
         """Return the mass of each group of labels at the edges: (n, n_groups, n_edges)."""
         layout, bits = self.layout, self.layout.share_bits
-        both = np.zeros((len(self.winner), layout.working_width), dtype=np.int64)
+        n = len(self.winner)
+        both = np.zeros((n, len(layout.pieces), layout.working_width), dtype=np.int64)
         scales = np.ldexp(-layout.half / self.largest, bits)
         # One row after the other: all that a row needs stays in the cache.
         for row, scale, c, into in zip(
@@ -148,11 +152,12 @@ class _Pairs:
             # A one for the count above the share of the upper edge: one sum for both, and exact.
             share &= (1 << bits) - 1
             share |= 1 << layout.sum_bits
-            np.add.at(into, cell, share)
-        upper = (both & ((1 << layout.sum_bits) - 1)) * 2.0**-bits
-        mass = (both >> layout.sum_bits) - upper
+            for piece, sums in zip(layout.pieces, into, strict=True):
+                np.add.at(sums, cell[piece], share[piece])
+        upper = (both & ((1 << layout.sum_bits) - 1)).sum(axis=1) * 2.0**-bits
+        mass = (both >> layout.sum_bits).sum(axis=1) - upper
         mass[:, 1:] += upper[:, :-1]
-        return mass.reshape(len(mass), layout.n_groups, len(layout.edges))
+        return mass.reshape(n, layout.n_groups, len(layout.edges))
 
     def _masses(self, row, rival):
         """Return the masses of the labels of the pair, and of the others (None if none exist)."""

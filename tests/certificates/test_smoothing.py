@@ -177,6 +177,21 @@ def test_a_histogram_is_never_below_the_exponent_however_coarse_its_places(
                 assert bounds[:, b] == pytest.approx(exact, rel=1e-2, abs=0.1)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_rows_in_pieces_give_the_same_margin(n_classes, monkeypatch):
+    rng = np.random.default_rng(12)
+    y = rng.integers(0, n_classes, 5000)
+    weights = rng.normal(size=(3, 5000)) + 0.3 * (y == 1)
+    weights[2] = np.round(weights[2])  # many in one place
+    whole = chernoff_log_error(weights, y, 0.2, n_classes)
+    assert (whole[1] < -1).all()
+    for size in (1, 700, 2500):
+        monkeypatch.setattr(_chernoff, "_PIECE", size)
+        pieces = chernoff_log_error(weights, y, 0.2, n_classes)
+        np.testing.assert_array_equal(whole[0], pieces[0])
+        np.testing.assert_allclose(whole[1], pieces[1], 1e-7)
+
+
 def fifty_digit_minimum(a, y, c, b, noise, n_classes):
     """Minimum of the exponent over t >= 0, by bisection on its slope."""
     q, p = Decimal(noise), Decimal(noise) / (n_classes - 1)
