@@ -214,14 +214,16 @@ def test_fitted_filters_refuse_images_of_other_channels():
 
 @pytest.mark.parametrize("filters", ["photographs", "fit"])
 def test_certificate_survives_attacks_on_members_with_patches(filters, monkeypatch):
+    n_partitions = 6
     if filters == "fit":  # drawn again for every member
+        n_partitions = 3
         monkeypatch.setattr(patches_module, "_N_PATCHES", 200)
     X = _images(60, 8, 8, colours=0).astype(float)
     y = np.arange(60) % 3
     X[y == 1, :4] *= 0.2
     X[y == 2, :, 4:] *= 0.2
     member = make_pipeline(PatchFeatures(8, patch_size=3, filters=filters), RidgeClassifier())
-    clf = DeepPartitionAggregation(member, n_partitions=6, classes=range(3))
+    clf = DeepPartitionAggregation(member, n_partitions, classes=range(3))
     with parallel_config("threading"):  # other processes take seconds to start
         check_certificate(clf, X[:40], y[:40], X[40:], n_attacks=3, random_state=0)
 
