@@ -68,10 +68,10 @@ def problem(rng, n_rows=None, n_features=None, n_classes=None):
     return (X, 3 * y - 7) if names == "negative" else (X, y)
 
 
-def large_problem(rng, n_rows, n_features):
+def large_problem(rng, n_rows, n_features, noise=1):
     """Return rows and labels of a size at which matrices are solved one by one."""
     X = rng.normal(size=(n_rows, n_features)) * rng.uniform(0.2, 2, n_features)
-    return X, (X[:, :4] + rng.normal(size=(n_rows, 4))).argmax(axis=1)
+    return X, (X[:, :4] + noise * rng.normal(size=(n_rows, 4))).argmax(axis=1)
 
 
 def outputs(head, X):
@@ -238,6 +238,22 @@ def test_a_head_does_not_depend_on_who_is_trained_beside_it(estimator, shape, n_
             both = [*others[:place], own, *others[place:]]
             heads = train(estimator, *zip(*both, strict=True))
             assert bits(heads[place]) == alone
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", [*KINDS, LogisticRegression(C=100)], ids=str)
+@pytest.mark.parametrize("n_features", [230, 150])
+def test_a_large_head_does_not_depend_on_who_is_trained_beside_it(estimator, n_features):
+    rng = np.random.default_rng(n_features)
+    own, *others = (large_problem(rng, 212, n_features, noise=0) for _ in range(4))
+    # Of these, directions take longer to find: each member must renew its inverse in its own time.
+    noise = [large_problem(rng, 212, n_features, noise=3) for _ in range(3)]
+    hostile = own[0].copy()
+    hostile[0] = 1e300
+    alone = bits(train(estimator, [own[0]], [own[1]])[0])
+    for company in (others, noise, [(hostile, own[1]), *noise]):
+        heads = train(estimator, *zip(*[*company, own], strict=True))
+        assert bits(heads[-1]) == alone
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
