@@ -30,8 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles.hashers import ContentHasher
 from certified_ensembles.nets import LinearHead, NetworkInNetwork, SeededNetClassifier
-from certified_ensembles.nets._operations import operations_of
-from certified_ensembles.nets._stacked import Stack
+from certified_ensembles.nets._batched.stack import Stack
+from certified_ensembles.nets._batched.tracing import operations_of
 
 SGD = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9, "optimizer__nesterov": True}
 

@@ -225,3 +225,12 @@ def global_seed(seed, needed=True):
             np.random.set_state(numpy_state)
             if queued:  # torch keeps a seed for CUDA until that begins, and has just kept ours
                 torch.cuda.manual_seed_all(torch.initial_seed())
+
+
+def add_up(terms):
+    """Add arrays one by one: numpy's own sums choose their order by shape and strides."""
+    terms = iter(terms)
+    total = next(terms).copy()
+    for term in terms:
+        total += term
+    return total

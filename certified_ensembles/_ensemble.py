@@ -22,9 +22,11 @@ from sklearn.utils.validation import (
 )
 
 from ._certificate import Certificate, CertificateWarning
+from ._data.array_api import is_finite_table, is_on_device, on_host
+from ._data.validation import ValidatesInput, input_tags_of
 from ._deterministic import is_net, parts_of
-from ._device import is_finite_table, is_on_device, on_host
-from ._members import (
+from ._members.training import fit_members
+from ._members.voting import (
     count_votes,
     first_choices,
     iter_ballots,
@@ -33,8 +35,6 @@ from ._members import (
     stateless_steps,
     take_device_rows,
 )
-from ._training import fit_members
-from ._validation import ValidatesInput, input_tags_of
 from .certificates import (
     collective_survivors,
     finite_aggregation_radius,

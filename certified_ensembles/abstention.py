@@ -16,8 +16,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate
-from ._pipeline import certify_through, effective_threat, find_ensemble
+from ._certificate import Certificate, certify_through, effective_threat, find_ensemble
 from .dpa import DeepPartitionAggregation
 from .label_flip import LabelFlipSmoothingClassifier
 from .metrics import certified_accuracy_curve

@@ -6,8 +6,8 @@ names beside them, in their own colour, so that several models on one axes need 
 
 import numpy as np
 
+from ._certificate import certify_through, effective_threat, find_ensemble
 from ._curve_names import NameLayout
-from ._pipeline import certify_through, effective_threat, find_ensemble
 from .metrics import certified_accuracy_curve, certified_accuracy_score
 
 __all__ = ["CertifiedAccuracyDisplay"]

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._certificate import CertificateWarning
-from ._device import on_host
+from ._data.array_api import on_host
 from ._ensemble import BasePartitionEnsemble
 from .certificates import threat_cost
 from .hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels

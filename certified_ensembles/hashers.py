@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._certificate import CertificateWarning
-from ._containers import is_stored, n_rows, table_blocks, take
-from ._rows import canonical_bytes, canonical_order, canonical_parts
+from ._data.canonical import canonical_bytes, canonical_order, canonical_parts
+from ._data.containers import is_stored, n_rows, table_blocks, take
 
 __all__ = ["ContentHasher", "PixelSumHasher", "assign_partitions", "canonical_order",
            "resolve_hasher"]  # fmt: skip
@@ -314,3 +314,49 @@ def _probe(hasher, X, y, hashes):
         CertificateWarning,
         stacklevel=4,
     )
+
+
+def label_free_partition(partitioner, X, index, n_partitions):
+    """Return the partition of every row: the same for all copies, and whatever the labels.
+
+    Parameters
+    ----------
+    partitioner : "sorted", or what `resolve_hasher` takes
+    X : rows
+    index : ndarray of shape (n_train,), int
+        The place of every row among the different rows in canonical order.
+    n_partitions : int
+
+    Returns
+    -------
+    partition : ndarray of shape (n_train,), int64
+
+    Raises
+    ------
+    ValueError
+        If the partitioner is unknown, looks at labels, or returns anything but integers.
+    """
+    if isinstance(partitioner, str) and partitioner == "sorted":
+        return index % n_partitions
+    try:
+        hasher = resolve_hasher(partitioner)
+    except ValueError as error:
+        raise ValueError(
+            f"partitioner={partitioner!r} is unknown: pass 'sorted', 'content', 'pixel_sum', or a "
+            "callable partitioner(X) -> (n_samples,) integers."
+        ) from error
+    if uses_labels(hasher):
+        raise ValueError(
+            f"partitioner={partitioner!r} looks at labels: a flipped label would move its row and "
+            "change two members. Use partitioner='sorted' or a hasher of features, such as "
+            "ContentHasher(include_labels=False)."
+        )
+    # Each different row once, in canonical order: no copy, label or order of arrival counts.
+    first = np.unique(index, return_index=True)[1]
+    hashes = np.asarray(hasher(take(X, first)))
+    if hashes.dtype.kind not in "iub" or hashes.shape != first.shape:
+        raise ValueError(
+            f"partitioner={partitioner!r} returned an array of dtype {hashes.dtype} and shape "
+            f"{hashes.shape} for {len(first)} rows; it must return one integer a row."
+        )
+    return residues(hashes, n_partitions)[index]

@@ -11,8 +11,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
 
-from ._deterministic import one_thread
-from .features._base import add_up
+from ._deterministic import add_up, one_thread
 
 _ROWS_AT_ONCE = 256
 _WIDEST = 1e30  # larger widths overflow

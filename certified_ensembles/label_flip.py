@@ -15,19 +15,20 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import Certificate
-from ._containers import take
+from ._data.containers import take
+from ._data.validation import ValidatesInput, input_tags_of
 from ._deterministic import is_net
 from ._ensemble import _MAX_SEED, BasePartitionEnsemble
-from ._linear_smoother import LabelFreeFeatures, LinearSmoother
-from ._members import count_votes, iter_ballots
-from ._noisy_members import fit_noisy_members
-from ._validation import ValidatesInput, input_tags_of
+from ._members.noisy import fit_noisy_members
+from ._members.voting import count_votes, iter_ballots
 from .certificates._inputs import check_noise
 from .certificates.flips import flips_from_margin
 from .certificates.linear import linear_smoother_radius, linear_smoother_winner
 from .certificates.monte_carlo import monte_carlo_radius
 from .certificates.smoothing import chernoff_log_error
-from .smoothers import class_scores
+from .representations._label_free import LabelFreeFeatures
+from .smoothers import LinearSmoother
+from .smoothers._classifiers import class_scores
 
 
 class LabelFlipSmoothingClassifier(

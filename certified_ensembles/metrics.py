@@ -1,13 +1,12 @@
 """Certified accuracy: how many predictions are right and provably stay so under an attack."""
 
-import numbers
-
 import numpy as np
 from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import column_or_1d
 
-from ._pipeline import certify_through
+from ._certificate import certify_through
+from .certificates._inputs import check_budget
 
 __all__ = [
     "certified_accuracy_curve",
@@ -273,21 +272,6 @@ class _CertifiedAccuracyScorer:
     def _accept_sample_weight(self):
         # scikit-learn asks this where metadata routing is off.
         return True
-
-
-def check_budget(budget):
-    """Return `budget` as a Python int, or say what is wrong with it."""
-    if not isinstance(budget, numbers.Integral) or isinstance(budget, bool):
-        raise TypeError(
-            f"budget={budget!r} must be an integer: it counts poisoning operations. "
-            f"Pass an int, such as int({budget!r})."
-        )
-    if budget < 0:
-        raise ValueError(
-            f"budget={budget!r} must be at least 0: it counts poisoning operations. "
-            "Use 0 for the accuracy of what is certified at all."
-        )
-    return int(budget)
 
 
 def _proven_budgets(y_true, y_pred, radius):

@@ -9,9 +9,9 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._certificate import Certificate
-from ._device import on_host
-from ._nearest import NearestRows
-from ._validation import ValidatesInput
+from ._data.array_api import on_host
+from ._data.nearest import NearestRows
+from ._data.validation import ValidatesInput
 from .certificates.neighbors import nearest_neighbor_radius
 from .hashers import canonical_order
 

@@ -11,10 +11,10 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from ._containers import n_rows, take
+from ._data.containers import n_rows, take
 from ._deterministic import is_net
-from ._members import count_votes, iter_ballots, stateless_steps
-from ._training import fit_members
+from ._members.training import fit_members
+from ._members.voting import count_votes, iter_ballots, stateless_steps
 from .certificates.plurality import plurality_radius
 
 __all__ = ["PartitionPlan", "plan_partitions"]

@@ -14,14 +14,15 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import Certificate, CertificateWarning
-from ._containers import take
+from ._data.containers import take
 from ._deterministic import is_net
 from ._ensemble import BasePartitionEnsemble
-from ._linear_smoother import LabelFreeFeatures
-from ._one_label import OneLabelMembers, OneLabelVotes
-from ._semisupervised import InCodes, fit_masked, label_free_partition
-from ._smoother_members import SmootherMember, certify_members, check_smoother
+from ._members.masked import InCodes, fit_masked
+from ._members.one_label import OneLabelMembers, OneLabelVotes
+from ._members.smoothers import SmootherMember, certify_members, check_smoother
 from .certificates import plurality_radius
+from .hashers import label_free_partition
+from .representations._label_free import LabelFreeFeatures
 
 
 class SemiSupervisedDPA(BasePartitionEnsemble):

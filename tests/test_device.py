@@ -29,7 +29,7 @@ from certified_ensembles import (
     _device,
     _members,
 )
-from certified_ensembles._linear import linear_ballots, linear_scores, linear_votes
+from certified_ensembles._linear.scoring import linear_ballots, linear_scores, linear_votes
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")

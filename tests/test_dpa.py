@@ -30,7 +30,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
-from certified_ensembles._containers import take
+from certified_ensembles._data.containers import take
 from certified_ensembles._deterministic import global_seed
 from certified_ensembles.certificates import finite_aggregation_radius, run_off_radius
 from certified_ensembles.hashers import ContentHasher

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from certified_ensembles import CertificateWarning, hashers
-from certified_ensembles._containers import take
-from certified_ensembles._rows import canonical_bytes
+from certified_ensembles._data.canonical import canonical_bytes
+from certified_ensembles._data.containers import take
 from certified_ensembles.hashers import (
     ContentHasher,
     PixelSumHasher,

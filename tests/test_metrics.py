@@ -31,8 +31,13 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler, TargetEncoder
 
-from certified_ensembles._certificate import Certificate, CertificateWarning
-from certified_ensembles._pipeline import certify_through, effective_threat, find_ensemble
+from certified_ensembles._certificate import (
+    Certificate,
+    CertificateWarning,
+    certify_through,
+    effective_threat,
+    find_ensemble,
+)
 from certified_ensembles.dpa import DeepPartitionAggregation
 from certified_ensembles.hashers import ContentHasher
 from certified_ensembles.metrics import (

@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import Certificate
 from certified_ensembles import _nearest as nearest_file
-from certified_ensembles._nearest import NearestRows
+from certified_ensembles._data.nearest import NearestRows
 from certified_ensembles.audit import check_certificate
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
 

@@ -17,7 +17,8 @@ from certified_ensembles import (
     LabelFlipSmoothingClassifier,
     SemiSupervisedDPA,
 )
-from certified_ensembles._containers import _BLOCK_BYTES, forget_pages, scratch_for, take
+from certified_ensembles._data.blocks import _BLOCK_BYTES
+from certified_ensembles._data.containers import forget_pages, scratch_for, take
 from certified_ensembles.hashers import ContentHasher, PixelSumHasher
 
 da = pytest.importorskip("dask.array")

@@ -8,7 +8,9 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from certified_ensembles.representations import LaplacianEigenmap, fixed_blocks, smallest
+from certified_ensembles._data.blocks import fixed_blocks
+from certified_ensembles._data.nearest import smallest
+from certified_ensembles.representations import LaplacianEigenmap
 
 
 @parametrize_with_checks([LaplacianEigenmap(), LaplacianEigenmap(2, n_neighbors=3, n_jobs=2)])

@@ -44,9 +44,9 @@ from certified_ensembles.smoothers import (
     ClusterVote,
     LinearSmoother,
     NadarayaWatson,
-    class_scores,
     label_free_weights,
 )
+from certified_ensembles.smoothers._classifiers import class_scores
 
 
 def named(estimator):

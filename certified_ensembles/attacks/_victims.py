@@ -8,10 +8,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import euclidean_distances
 
-from .._linear_smoother import HEADS
 from ..certificates._exact_sums import sum_error_bound
 from ..certificates.linear import linear_smoother_winner
 from ..smoothers import LinearSmoother
+from ..smoothers._linear_smoother import HEADS
 from .influence import Influence, check_model, decision_values, runner_up
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..metrics import certified_accuracy_score, check_budget
+from ..certificates._inputs import check_budget
+from ..metrics import certified_accuracy_score
 
 
 def empirical_robust_accuracy(y_true, y_pred, n_operations, budgets):

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..certificates._inputs import check_budget
 from ..certificates.finite import check_ballots, check_spread
-from ..metrics import check_budget
 
 # The greedy attack is run once for each: how much rows that are about to fall outweigh others.
 _SHARPNESS = (1, 2, 4)

@@ -7,10 +7,10 @@ import scipy.sparse as sp
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._containers import is_text, n_rows, take
+from .._data.containers import is_text, n_rows, take
+from ..certificates._inputs import check_budget
 from ..dpa import DeepPartitionAggregation
 from ..hashers import assign_partitions, resolve_hasher
-from ..metrics import check_budget
 
 # Variants of the test row that are hashed together.
 _BATCH = 256

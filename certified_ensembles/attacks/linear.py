@@ -11,9 +11,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..certificates._exact_sums import sum_error_bound
-from ..certificates._inputs import check_codes, check_n_classes, check_weights, float_block
+from ..certificates._inputs import (
+    check_budget,
+    check_codes,
+    check_n_classes,
+    check_weights,
+    float_block,
+)
 from ..certificates.linear import linear_smoother_winner
-from ..metrics import check_budget
 
 
 def flip_labels_of_smoother(weights, y, n_classes, budget, *, open_set=False, verbose=0):

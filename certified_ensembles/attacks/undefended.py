@@ -11,7 +11,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 from tqdm.auto import tqdm
 
-from ..metrics import check_budget
+from ..certificates._inputs import check_budget
 from ._victims import victim_of
 
 _ORDERS = ("influence", "distance")

@@ -8,9 +8,10 @@ from .knapsack import priced_plurality_radius, turning_prices
 from .linear import linear_smoother_radius, linear_smoother_winner
 from .monte_carlo import monte_carlo_radius
 from .neighbors import nearest_neighbor_radius
-from .plurality import plurality_radius, threat_cost
+from .plurality import plurality_radius
 from .runoff import run_off_radius
 from .smoothing import chernoff_log_error
+from .threats import threat_cost
 
 __all__ = [
     "CollectiveCertificate",

@@ -91,3 +91,18 @@ def row_blocks(n_rows: int, n_columns: int, elements: int = BLOCK_ELEMENTS) -> I
     step = max(1, elements // max(1, n_columns))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
+
+
+def check_budget(budget):
+    """Return `budget` as a Python int, or say what is wrong with it."""
+    if not isinstance(budget, numbers.Integral) or isinstance(budget, bool):
+        raise TypeError(
+            f"budget={budget!r} must be an integer: it counts poisoning operations. "
+            f"Pass an int, such as int({budget!r})."
+        )
+    if budget < 0:
+        raise ValueError(
+            f"budget={budget!r} must be at least 0: it counts poisoning operations. "
+            "Use 0 for the accuracy of what is certified at all."
+        )
+    return int(budget)

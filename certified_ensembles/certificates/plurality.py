@@ -2,15 +2,6 @@
 
 import numpy as np
 
-THREATS = ("insertion_deletion", "label_flip", "replacement")
-
-# Members that one operation of each threat can change, by what decides a row's partition.
-_COSTS = {
-    "features and label": (1, 2, 2),
-    "features": (1, 1, 2),
-    "source": (1, 1, 1),
-}
-
 
 def plurality_radius(vote_counts, *, open_set=False):
     """Return the winner of each vote and how many changed members it survives.
@@ -76,35 +67,3 @@ def plurality_radius(vote_counts, *, open_set=False):
     if open_set:
         radius = np.minimum(radius, (top - 1) // 2)
     return winner, np.maximum(radius, 0)
-
-
-def threat_cost(threat, decided_by):
-    """Return how many members one operation of a threat can change.
-
-    Parameters
-    ----------
-    threat : {"insertion_deletion", "label_flip", "replacement"}
-        Insert or delete one row; change the label of one row; replace one row by another.
-    decided_by : {"features and label", "features", "source"}
-        What decides the partition of a row. For "source" an operation is anything done to
-        any number of rows of one source.
-
-    Returns
-    -------
-    cost : int
-        1 or 2. The radius against the threat is ``radius // cost``.
-
-    Raises
-    ------
-    ValueError
-        If the threat is unknown.
-
-    Examples
-    --------
-    >>> from certified_ensembles.certificates import threat_cost
-    >>> threat_cost("label_flip", "features"), threat_cost("replacement", "features")
-    (1, 2)
-    """
-    if threat not in THREATS:
-        raise ValueError(f"threat={threat!r} is unknown: pass one of {list(THREATS)}.")
-    return _COSTS[decided_by][THREATS.index(threat)]

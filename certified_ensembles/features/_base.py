@@ -131,12 +131,3 @@ def checked_shape(image_shape):
             "(28, 28)."
         )
     return tuple(int(side) for side in shape)
-
-
-def add_up(terms):
-    """Add arrays one by one: numpy's own sums choose their order by shape and strides."""
-    terms = iter(terms)
-    total = next(terms).copy()
-    for term in terms:
-        total += term
-    return total

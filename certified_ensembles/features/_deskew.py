@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.utils._param_validation import Interval
 
-from ._base import ImageTransformer, add_up
+from .._deterministic import add_up
+from ._base import ImageTransformer
 
 
 class Deskew(OneToOneFeatureMixin, ImageTransformer):

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import ImageTransformer, add_up, checked_shape
+from .._deterministic import add_up
+from ._base import ImageTransformer, checked_shape
 
 
 class HOGFeatures(ImageTransformer):

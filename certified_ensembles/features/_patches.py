@@ -12,8 +12,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from .._deterministic import one_thread
-from ._base import ImageTransformer, add_up
+from .._deterministic import add_up, one_thread
+from ._base import ImageTransformer
 
 # Filters that share a product: 27 x 27 patches against 256 filters stay in the cache.
 _FILTERS_AT_ONCE = 256

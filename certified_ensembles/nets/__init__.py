@@ -10,9 +10,9 @@ except ImportError as error:
 
 from ._classifier import SeededNetClassifier
 from ._modules import ConvHead, LinearHead, NetworkInNetwork, ResNet18
-from ._rotnet import RotNet
+from ._self_supervised.rotnet import RotNet
+from ._self_supervised.simclr import SimCLR
 from ._settings import paper_settings
-from ._simclr import SimCLR
 
 __all__ = [
     "ConvHead",

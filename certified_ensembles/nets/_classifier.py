@@ -10,9 +10,9 @@ from skorch.utils import get_map_location
 from torch import nn
 
 from .._deterministic import global_seed
-from ._operations import operations_of
+from ._batched.tracing import operations_of
+from ._batched.training import fit_side_by_side
 from ._settings import check_settings
-from ._side_by_side import fit_side_by_side
 from ._training import (
     PRECISIONS,
     Epochs,

@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("skorch")
 
-from certified_ensembles.nets._loop import (  # noqa: E402
+from certified_ensembles.nets._self_supervised.loop import (  # noqa: E402
     Checkpoint,
     cosine,
     resolve_device,

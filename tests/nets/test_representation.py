@@ -19,8 +19,8 @@ from certified_ensembles import LabelFlipSmoothingClassifier, SemiSupervisedDPA 
 from certified_ensembles.audit import check_certificate  # noqa: E402
 from certified_ensembles.datasets import load_digits  # noqa: E402
 from certified_ensembles.nets import _loop  # noqa: E402
-from certified_ensembles.nets._rotnet import RotNet  # noqa: E402
-from certified_ensembles.nets._simclr import SimCLR  # noqa: E402
+from certified_ensembles.nets._self_supervised.rotnet import RotNet  # noqa: E402
+from certified_ensembles.nets._self_supervised.simclr import SimCLR  # noqa: E402
 
 _DIGITS = load_digits()
 X, Y = _DIGITS.images[:40], _DIGITS.target[:40]

@@ -23,11 +23,11 @@ from certified_ensembles.nets import (  # noqa: E402
     SeededNetClassifier,
     _side_by_side,
 )
-from certified_ensembles.nets._operations import operations_of  # noqa: E402
-from certified_ensembles.nets._stacked import Stack  # noqa: E402
-from certified_ensembles.nets._stacked_ops import (  # noqa: E402
+from certified_ensembles.nets._batched.ops import (  # noqa: E402
     Product,
 )
+from certified_ensembles.nets._batched.stack import Stack  # noqa: E402
+from certified_ensembles.nets._batched.tracing import operations_of  # noqa: E402
 
 DIGITS, Y = load_digits(return_X_y=True)
 IMAGES = DIGITS.astype(np.uint8).reshape(-1, 1, 8, 8)

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("skorch")
 
 from certified_ensembles.datasets import load_digits  # noqa: E402
-from certified_ensembles.nets._simclr import SimCLR, nt_xent  # noqa: E402
+from certified_ensembles.nets._self_supervised.simclr import SimCLR, nt_xent  # noqa: E402
 
 X = load_digits().images[:32]
 PLAIN = {

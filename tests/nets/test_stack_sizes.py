@@ -16,7 +16,7 @@ from certified_ensembles.nets import (  # noqa: E402
     SeededNetClassifier,
     _side_by_side,
 )
-from certified_ensembles.nets._stacked import Stack, bytes_of_slot  # noqa: E402
+from certified_ensembles.nets._batched.stack import Stack, bytes_of_slot  # noqa: E402
 from certified_ensembles.nets._training import reproducible  # noqa: E402
 
 DIGITS, Y = load_digits(return_X_y=True)

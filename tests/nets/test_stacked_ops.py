@@ -10,10 +10,10 @@ import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 from certified_ensembles.nets import NetworkInNetwork  # noqa: E402
-from certified_ensembles.nets._operations import operations_of  # noqa: E402
-from certified_ensembles.nets._side_by_side import filled_up  # noqa: E402
-from certified_ensembles.nets._stacked import Stack  # noqa: E402
-from certified_ensembles.nets._stacked_ops import MaskedNorm, PatchConv  # noqa: E402
+from certified_ensembles.nets._batched.ops import MaskedNorm, PatchConv  # noqa: E402
+from certified_ensembles.nets._batched.stack import Stack  # noqa: E402
+from certified_ensembles.nets._batched.tracing import operations_of  # noqa: E402
+from certified_ensembles.nets._batched.training import filled_up  # noqa: E402
 from certified_ensembles.nets._training import batch_lengths  # noqa: E402
 
 

@@ -1,0 +1,1 @@
+"""Rows at the door."""

@@ -1,0 +1,372 @@
+"""Rows as values: canonical bytes and canonical order, whatever container they come in.
+
+A certificate needs the partition of a row, and the member trained on it, to depend on the
+row's values and on nothing that merely carries them. So everything here is decided row by
+row: two rows with equal values get equal bytes whatever their dtype, memory layout or
+container, and whatever other rows stand beside them.
+"""
+
+import datetime
+import numbers
+
+import numpy as np
+import scipy.sparse as sp
+
+from .containers import as_table, canonical_csr, native, table_blocks
+
+# A row with at most one nonzero value in eight is encoded by its nonzeros, so that
+# a wide sparse matrix is never filled in; the rule looks at the row alone.
+_SPARSE_SHARE = 8
+
+# Columns that are tried first to tell rows apart: one does for fractions, but images begin alike.
+_LEADING = (1, 64)
+
+_MISSING = object()
+
+
+# ---------------------------------------------------------------- bytes of a row, for hashing
+
+
+def canonical_bytes(X):
+    """Yield one bytes object a row; equal rows give equal bytes, in whatever container.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dataframe or sequence of str
+        Rows. An n-dimensional array counts as its flattened rows.
+
+    Yields
+    ------
+    row : bytes
+        Tag and values: bytes if all values are integers in 0..255, else float32 if that is
+        exact, else float64, else exact pairs of float64; by nonzeros where these are few;
+        rows that hold anything but numbers cell by cell.
+    """
+    for tag, rows in canonical_parts(X):
+        yield from _joined(tag, rows)
+
+
+def canonical_parts(X):
+    """Yield ``(tag, rows)`` of some rows at a time: their canonical bytes are ``tag + row``.
+
+    The rows of plain tables are views, good until the next part.
+    """
+    for part in table_blocks(X):
+        if sp.issparse(part):
+            yield b"", _sparse_bytes(canonical_csr(part))
+        elif part.dtype.kind == "O":
+            yield b"", map(_object_bytes, part)
+        else:
+            yield _dense_parts(native(part))
+
+
+def _joined(tag, rows):
+    return [tag + row for row in rows] if tag else rows
+
+
+def _dense_parts(A):
+    # A quarter of the columns rules out almost every row that has many nonzeros.
+    few = np.count_nonzero(A[:, ::4], axis=1) * _SPARSE_SHARE <= A.shape[1]
+    if few.any():
+        few[few] = np.count_nonzero(A[few], axis=1) * _SPARSE_SHARE <= A.shape[1]
+    if few.all():
+        return b"", _sparse_bytes(sp.csr_array(A))
+    if not few.any():
+        return _value_parts(A)
+    out = np.empty(len(A), dtype=object)
+    out[few] = list(_sparse_bytes(sp.csr_array(A[few])))
+    out[~few] = _joined(*_value_parts(A[~few]))
+    return b"", out
+
+
+def _sparse_bytes(A):
+    """Encode the rows of a canonical CSR matrix; rows with many nonzeros as dense ones."""
+    n_features = A.shape[1]
+    counts = np.diff(A.indptr)
+    few = counts * _SPARSE_SHARE <= n_features
+    head = b"s" + int(n_features).to_bytes(8, "little")
+    index = memoryview(A.indices.astype("<i8").tobytes())
+    # One level more, so that the last of all rows may be empty.
+    level = np.maximum.reduceat(np.append(_levels(A.data), np.int8(0)), A.indptr[:-1])
+    level[counts == 0] = 0
+    for i, (start, stop) in enumerate(zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(),
+                                          strict=True)):  # fmt: skip
+        if few[i]:
+            (values,) = _joined(*_encode(A.data[start:stop][None, :], level[i]))
+            yield b"".join((head, index[8 * start : 8 * stop], values))
+        else:
+            yield from _joined(*_value_parts(A[[i]].toarray()))
+
+
+# Levels of exactness: the smallest of these types that holds every value of a row.
+_TAGS = (b"1", b"4", b"8", b"p")
+_DTYPES = ("u1", "<f4", "<f8")
+
+
+def _levels(A):
+    """Say elementwise which type holds a value exactly: 0 uint8, 1 float32, 2 float64, 3 none."""
+    if A.dtype == np.uint8 or A.dtype.kind == "b":
+        return np.zeros(A.shape, dtype=np.int8)
+    level = np.full(A.shape, 3, dtype=np.int8)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if A.dtype.kind == "f":
+            level[(A == A.astype(np.float64)) | np.isnan(A)] = 2
+            level[(A == A.astype(np.float32)) | np.isnan(A)] = 1
+        else:
+            for one, dtype in ((2, np.float64), (1, np.float32)):
+                rounded = A.astype(dtype).astype(np.float64)
+                # Rounded up to the first number beyond the type it cannot be cast back.
+                inside = rounded < 2.0 ** (8 * A.dtype.itemsize - (A.dtype.kind == "i"))
+                level[inside & (np.where(inside, rounded, 0).astype(A.dtype) == A)] = one
+        level[A == A.astype(np.uint8)] = 0
+    return level
+
+
+def _value_parts(A):
+    """Return dense numeric rows as `canonical_parts` does, each at its own level of exactness."""
+    if A.dtype == np.uint8 or A.dtype.kind == "b":
+        return _encode(A, 0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A few columns rule out almost every row that holds more than bytes.
+        some = A[:, :: max(1, A.shape[1] // 32)]
+        level = np.where((some == some.astype(np.uint8)).all(axis=1), 0, 1)
+        maybe = np.flatnonzero(level == 0)
+        level[maybe] = np.where((A[maybe] == A[maybe].astype(np.uint8)).all(axis=1), 0, 1)
+        rest = np.flatnonzero(level)
+        if A.dtype == np.float64:
+            B = A if len(rest) == len(A) else A[rest]
+            single = B == B.astype(np.float32)
+            if not single.all():
+                level[rest] = np.where((single | np.isnan(B)).all(axis=1), 1, 2)
+        elif A.dtype != np.float32:
+            level[rest] = _levels(A[rest]).max(axis=1, initial=0)
+    present = np.unique(level)
+    if len(present) == 1:
+        return _encode(A, present[0])
+    out = np.empty(len(A), dtype=object)
+    for one in present:
+        out[level == one] = _joined(*_encode(A[level == one], one))
+    return b"", out
+
+
+def _encode(A, level):
+    """Encode rows that are all of one level."""
+    tag = _TAGS[level]
+    if level == 3:
+        return tag, [_pairs(row).astype("<f8").tobytes() for row in A]
+    A = A.astype(_DTYPES[level], copy=False)
+    A = _plain(A) if level else np.ascontiguousarray(A)
+    raw, width = memoryview(A.reshape(-1).view(np.uint8)), A.shape[1] * A.dtype.itemsize
+    return tag, [raw[i * width : (i + 1) * width] for i in range(len(A))]
+
+
+def _plain(A):
+    """Return floats with one zero and one NaN."""
+    A = A + A.dtype.type(0)  # -0.0 + 0.0 is 0.0
+    if A.size and np.isnan(A.min()):  # a NaN passes through
+        A[np.isnan(A)] = np.nan
+    return A
+
+
+def _pairs(row):
+    """Return (2, n) float64: each number as the nearest double and the exact remainder."""
+    high = [float(v) for v in row]
+    low = [
+        float(int(v) - int(h)) if isinstance(v, numbers.Integral)
+        else float(v - type(v)(h)) if np.isfinite(h) else 0.0
+        for v, h in zip(row, high, strict=True)
+    ]  # fmt: skip
+    return _plain(np.array([high, low]))
+
+
+# ---------------------------------------------------------------- rows of objects
+
+
+def _cell(value):
+    """Return a cell as None (missing), an exact number, or a string, bytes or time."""
+    if isinstance(value, np.generic) and value.dtype.kind in "biufUS":
+        value = value.item()
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return _MISSING
+    if isinstance(value, float | int | bool | np.longdouble):
+        return value if value == value else _MISSING  # NaN differs from itself
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
+    if isinstance(value, datetime.date | np.datetime64):
+        value = np.datetime64(value, "ns")
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        value = np.timedelta64(value, "ns")
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return _MISSING if np.isnat(value) else str(value)
+    raise TypeError(
+        f"A cell of type {type(value).__name__} has no canonical bytes, the argument must be a "
+        "string or a number (or a date, or missing): encode the column first or pass a "
+        "hasher of your own."
+    )
+
+
+def _object_bytes(row):
+    cells = [_cell(value) for value in row]
+    if any(isinstance(cell, str | bytes) for cell in cells):
+        return b"o" + b"".join(map(_cell_key, cells))
+    # All numbers: the bytes of the numeric row, whatever column type carried them.
+    pairs = _pairs([np.nan if cell is _MISSING else cell for cell in cells])
+    if pairs[1].any():
+        return _TAGS[3] + pairs.astype("<f8").tobytes()
+    return next(iter(_joined(*_dense_parts(pairs[:1]))))
+
+
+def _cell_key(cell):
+    """Return bytes that sort like the cell and end themselves: numbers, strings, missing."""
+    if cell is _MISSING:
+        return b"\x04"
+    if isinstance(cell, str | bytes):
+        kind, raw = (
+            (b"\x02", cell.encode("utf-8", "surrogatepass"))
+            if isinstance(cell, str)
+            else (b"\x03", cell)
+        )
+        return kind + raw.replace(b"\x00", b"\x00\xff") + b"\x00\x00"
+    return b"\x01" + _ordered(_pairs([cell])[:, 0]).tobytes()
+
+
+# ---------------------------------------------------------------- order of rows
+
+
+def _ordered(A):
+    """Return big-endian unsigned integers that sort like the numbers in A; NaN last."""
+    kind, size = A.dtype.kind, A.dtype.itemsize
+    if kind == "b" or A.dtype == np.uint8:
+        return A.astype(np.uint8)
+    if kind == "f":
+        A = np.ascontiguousarray(_plain(A.astype(np.float32 if size <= 4 else np.float64)))
+        bits = A.view(f"i{A.dtype.itemsize}")
+        keys = bits >> (8 * A.dtype.itemsize - 1)  # all ones for negative numbers
+        keys |= np.iinfo(keys.dtype).min
+        keys ^= bits
+        return keys.astype(keys.dtype.newbyteorder(">")).view(f">u{A.dtype.itemsize}")
+    if kind == "u":
+        return A.astype(f">u{size}")
+    sign = np.array(1 << (8 * size - 1), dtype=f"u{size}")
+    return (A.astype(f"i{size}").view(f"u{size}") ^ sign).astype(f">u{size}")
+
+
+def _sort_keys(X):
+    """Return one bytes object a row that sorts like the row and ends itself."""
+    table = as_table(X)
+    if sp.issparse(table):
+        return _sparse_keys(canonical_csr(table))
+    if table.dtype.kind == "O":
+        return [_object_key(row) for row in table]
+    table = native(table)
+    if _is_long(table):
+        return [_ordered(_pairs(row).T).tobytes() for row in table]
+    keys = _ordered(table)
+    raw, width = memoryview(keys.tobytes()), table.shape[1] * keys.dtype.itemsize
+    return [bytes(raw[i * width : (i + 1) * width]) for i in range(len(keys))]
+
+
+def _is_long(A):
+    return A.dtype.kind == "f" and A.dtype.itemsize > 8
+
+
+def _object_key(row):
+    cells = [_cell(value) for value in row]
+    if any(isinstance(cell, str | bytes) for cell in cells):
+        return b"\x01" + b"".join(map(_cell_key, cells))
+    pairs = _pairs([np.nan if cell is _MISSING else cell for cell in cells])
+    return b"\x00" + _ordered(pairs.T).tobytes()
+
+
+def _sparse_keys(A):
+    """Return keys that order sparse rows as their dense rows would be ordered.
+
+    Where one row has its next nonzero before the other, that value is compared with zero:
+    positive values come after the end of a row (early columns last), negative ones before
+    it (early columns first).
+    """
+    positive = ~(A.data < 0)  # NaN sorts last, so it counts as positive
+    place = np.where(positive, A.shape[1] - A.indices.astype(np.int64), A.indices)
+    high, low = A.data.astype(np.float64), 0
+    if A.data.dtype.kind in "iu" and A.data.dtype.itemsize == 8 and (np.abs(high) >= 2**53).any():
+        high, low = _ordered(_pairs(A.data))  # doubles alone do not tell such integers apart
+    else:
+        high = _ordered(high)
+    entry = np.empty(
+        A.nnz, dtype=[("side", "u1"), ("place", ">u8"), ("high", ">u8"), ("low", ">u8")]
+    )
+    entry["side"], entry["place"] = np.where(positive, 2, 0), place
+    entry["high"], entry["low"] = high, low
+    raw, size = memoryview(entry.tobytes()), entry.dtype.itemsize
+    return [
+        bytes(raw[size * start : size * stop]) + b"\x01"
+        for start, stop in zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(), strict=True)
+    ]
+
+
+def canonical_order(X, y=None, *others):
+    """Return the permutation that puts rows in their one canonical order.
+
+    The order is lexicographic by features (missing values last, numbers before rows that
+    hold text), then by label, then by whatever else is given: a function of the set of
+    rows, not of the order in which they came.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, dataframe or sequence of str
+        Rows; an n-dimensional array counts as its flattened rows.
+    y : array-like of shape (n_samples,), default=None
+        Labels that order rows with equal features.
+    *others : array-like of length n_samples
+        Further values of each row, such as weights, compared last.
+
+    Returns
+    -------
+    order : ndarray of shape (n_samples,), int64
+        ``X[order]`` is in canonical order; rows that are equal in everything keep
+        their relative order, which nothing can see.
+
+    Examples
+    --------
+    >>> from certified_ensembles.hashers import canonical_order
+    >>> canonical_order([[2, 1], [1, 9], [2, 0]]).tolist()
+    [1, 2, 0]
+    """
+    return order_rows(X, y, *others)[0]
+
+
+def order_rows(X, y=None, *others):
+    """Return what :func:`canonical_order` does, and whether rows are known to differ in X."""
+    for n_columns in _LEADING:
+        start = _leading_columns(X, n_columns)
+        if start is None:
+            break
+        order = start.argsort(kind="stable")
+        start = start[order]
+        if (start[1:] != start[:-1]).all():
+            return order, True
+    columns = [_sort_keys(values) for values in (X, y, *others) if values is not None]
+    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    return _argsort(keys), False
+
+
+def _argsort(keys):
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def _leading_columns(X, n_columns):
+    """Return the first columns of a numeric array as keys that sort like them, one a row.
+
+    Where all differ they decide alone.
+    """
+    if not isinstance(X, np.ndarray) or X.dtype.kind not in "biuf" or X.ndim < 2 or not X.size:
+        return None
+    table = native(X.reshape(len(X), -1)[:, :n_columns])
+    if _is_long(table):
+        return None
+    keys = np.ascontiguousarray(_ordered(table))
+    if keys.shape[1] == 1:
+        return keys[:, 0].astype(keys.dtype.newbyteorder("="))
+    return keys.view(f"S{keys.shape[1] * keys.dtype.itemsize}")[:, 0]

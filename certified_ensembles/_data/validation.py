@@ -1,0 +1,126 @@
+"""What rows and labels an estimator takes, and the form in which it keeps them."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.pipeline import Pipeline
+from sklearn.utils import assert_all_finite, check_array, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
+
+from .array_api import on_host
+from .containers import (
+    exact_array,
+    forget_pages,
+    is_dask,
+    is_frame,
+    is_stored,
+    is_text,
+    n_rows,
+    scratch_for,
+    stored_blocks,
+)
+
+
+class ValidatesInput:
+    """Mixin of an estimator with a parameter `classes`.
+
+    What sees rows first, by `_base_estimator`, decides which of them are taken.
+    """
+
+    def _validate_rows(self, X, reset):
+        """Check the container; what a row may hold is for the members to decide."""
+        X = on_host(X)
+        if not is_stored(X) and is_text(X):
+            if reset:
+                for name in ("n_features_in_", "feature_names_in_"):
+                    self.__dict__.pop(name, None)
+            return X
+        base = input_tags_of(self._base_estimator())
+        rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
+        rules["ensure_all_finite"] = not base.allow_nan
+        if is_stored(X):
+            return _validate_stored(self, X, reset, rules, base)
+        if is_frame(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if n_rows(X) == 0:
+                check_array(X, dtype=None)
+            return X
+        if sp.issparse(X) and X.ndim == 2:
+            X = X.tocsr()
+        if isinstance(X, list | tuple) and exact_array(X).dtype.kind in "USO":
+            # numpy turns a table into text if one cell is, large integers into floats if one
+            # is a fraction; cells keep their types as objects.
+            X = np.array(X, dtype=object)
+        holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
+        if holds_objects:
+            rules["ensure_all_finite"] = False
+        X = validate_data(self, X, reset=reset, **rules)
+        if not holds_objects:
+            _check_positive(X, base)
+        return X
+
+    def _validate_labels(self, X, y):
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target "
+                "y is None."
+            )
+        y = on_host(y)
+        texts = [isinstance(label, str) for label in y] if isinstance(y, list | tuple) else [True]
+        if any(texts) and not all(texts):
+            raise ValueError(
+                "y mixes strings with other labels, which have no order among each other: "
+                "convert all of them to one type."
+            )
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind == "f":
+            check_array(y, ensure_2d=False, input_name="y")
+        check_consistent_length(X, y)
+        check_classification_targets(y)
+        self._open_set = self.classes is None
+        if self._open_set:
+            return y, np.unique(y)
+        classes = np.unique(np.asarray(self.classes))
+        foreign = np.setdiff1d(np.unique(y), classes)
+        if len(foreign):
+            raise ValueError(
+                f"y holds labels that are not among classes={classes.tolist()}: "
+                f"{foreign[:5].tolist()}. Remove these rows (a closed label set refuses them), "
+                "or pass classes=None for an open set."
+            )
+        return y, classes
+
+
+def input_tags_of(estimator):
+    """Return the input tags of an estimator; of a pipeline with what it does to missing values.
+
+    Its own tags are silent on these. Its first step says whether it takes them, and what comes
+    after may still refuse what that leaves.
+    """
+    tags = get_tags(estimator).input_tags
+    while isinstance(estimator, Pipeline):
+        steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        if not steps:
+            break
+        estimator = steps[0]
+        tags.allow_nan = get_tags(estimator).input_tags.allow_nan
+    return tags
+
+
+def _validate_stored(owner, X, reset, rules, base):
+    """Check rows in a file block by block; compute those of a Dask array into one."""
+    stored = scratch_for(X) if is_dask(X) else X
+    validate_data(owner, stored, reset=reset, **(rules | {"ensure_all_finite": False}))
+    for rows, block in stored_blocks(X):
+        if rules["ensure_all_finite"]:
+            assert_all_finite(block, input_name="X")
+        _check_positive(block, base)
+        if stored is not X:
+            stored[rows] = block
+            forget_pages(stored)
+    return stored
+
+
+def _check_positive(X, input_tags):
+    if input_tags.positive_only and X.size and X.min() < 0:
+        raise ValueError("Negative values in data passed to X: the estimator refuses them.")

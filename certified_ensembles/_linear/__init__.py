@@ -1,0 +1,1 @@
+"""Linear members of all partitions."""

@@ -1,0 +1,106 @@
+"""Ridge classifiers of many members by their closed form, in batches."""
+
+import copy
+import functools
+from numbers import Real
+
+import numpy as np
+from sklearn.linear_model import RidgeClassifier
+
+from .cholesky import solutions
+from .problems import groups_of, row_stacks
+
+
+def is_plain_ridge(estimator):
+    """Say whether `fit_ridges` gives what the estimator's own fit would."""
+    return (
+        estimator.solver in ("auto", "cholesky")
+        and estimator.class_weight is None
+        and not estimator.positive
+        and isinstance(estimator.alpha, Real)
+        and 0 < estimator.alpha < np.inf
+    )
+
+
+def fit_ridges(tasks):
+    """Fit ridge classifiers, in row or feature space by each one's own shape."""
+    for _, group in groups_of(tasks, _shape):
+        for stack in row_stacks(group, group[0].head.fit_intercept):
+            _fit_stack(*stack)
+
+
+def _shape(task):
+    return task.wide, task.n_padded, task.X.shape[1], task.n_outputs
+
+
+def _fit_stack(group, X, X_mean):
+    alpha, centre = group[0].head.alpha, group[0].head.fit_intercept
+    Y = np.zeros((*X.shape[:2], group[0].n_outputs))
+    Y_mean = np.zeros((len(group), group[0].n_outputs))
+    for task, own, own_mean in zip(group, Y, Y_mean, strict=True):
+        signs = _signs(task)
+        if centre:
+            own_mean[:] = signs.mean(axis=0)
+            signs -= own_mean
+        own[: len(signs)] = signs
+    coef = _solve(X, Y, alpha, group[0].wide)
+    finite = np.isfinite(coef).all(axis=(1, 2))
+    for i in np.flatnonzero(~finite):
+        n = len(group[i].X)
+        coef[i] = _solve_hostile(X[i, :n], Y[i, :n], alpha, X_mean[i])
+    intercept = Y_mean - (coef @ X_mean[:, :, None])[:, :, 0]
+    for i, task in enumerate(group):
+        _note(task, coef[i].copy(), intercept[i].copy() if centre else None)
+
+
+def _signs(task):
+    codes = np.arange(len(task.classes)) if len(task.classes) > 2 else 1
+    return np.where(task.codes[:, None] == codes, 1.0, -1.0)
+
+
+def _solve(X, Y, alpha, wide):
+    """Return the coefficients of a stack; not finite where double precision does not do."""
+    Xt = X.transpose(0, 2, 1)
+    system = X @ Xt if wide else Xt @ X
+    diagonal = np.arange(system.shape[1])
+    system[:, diagonal, diagonal] += alpha
+    solution = solutions(system, Y if wide else Xt @ Y).transpose(0, 2, 1)
+    return solution @ X if wide else np.ascontiguousarray(solution)
+
+
+def _solve_hostile(X, Y, alpha, X_mean):
+    """Return the coefficients of a member for whom alpha drowns or squares overflow.
+
+    One hostile row must not stop the training of all members.
+    """
+    try:
+        if not np.isfinite(X).all():  # sums overflow: LAPACK might never come back
+            raise np.linalg.LinAlgError
+        U, s, Vt = np.linalg.svd(X, full_matrices=False)
+        return (U.T @ Y * np.where(s > 0, 1 / (s + alpha / s), 0)[:, None]).T @ Vt
+    except np.linalg.LinAlgError:
+        X_mean[:] = 0.0
+        return np.zeros((Y.shape[1], X.shape[1]))
+
+
+def _note(task, coef, intercept):
+    head, fitted = task.head, _fitted_on(len(task.classes))
+    vars(head).update(fitted)
+    classes = task.classes if task.classes.dtype != object else np.array(task.classes.tolist())
+    head._label_binarizer = copy.copy(fitted["_label_binarizer"])
+    head._label_binarizer.classes_ = classes
+    if "classes_" in fitted:  # in some versions a property
+        head.classes_ = classes
+    # Whether two classes give one row of coefficients or a vector differs among versions.
+    head.coef_ = coef.reshape(*fitted["coef_"].shape[:-1], -1)
+    head.n_features_in_ = coef.shape[1]
+    head.intercept_ = 0.0 if intercept is None else intercept.reshape(fitted["intercept_"].shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _fitted_on(n_classes):
+    """Return the attributes that scikit-learn's own fit sets for so many classes."""
+    template = RidgeClassifier().fit(np.zeros((n_classes, 1)), np.arange(n_classes))
+    return {
+        name: value for name, value in vars(template).items() if name[0] == "_" or name[-1] == "_"
+    }

@@ -1,0 +1,348 @@
+"""Linear members: trained in batches, asked by matrix products of a fixed shape."""
+
+import itertools
+import math
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from joblib import effective_n_jobs
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    Perceptron,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    SGDClassifier,
+)
+from sklearn.neighbors import NearestCentroid
+from sklearn.svm import LinearSVC
+from sklearn.utils import check_array
+from sklearn.utils.parallel import Parallel, delayed
+
+from .._data.array_api import is_on_device
+from .._data.containers import n_rows
+from .device import DeviceRows, DeviceScores, precision, stacked
+from .trainer import heads_trainer
+
+__all__ = ["heads_trainer", "is_linear", "linear_ballots", "linear_scores", "linear_votes"]
+
+# Each predicts the class with the largest X @ coef_.T + intercept_ (two classes: by its sign).
+# Exact types only: a subclass may predict in its own way.
+_LINEAR = (
+    LinearDiscriminantAnalysis,
+    LinearSVC,
+    LogisticRegression,
+    LogisticRegressionCV,
+    Perceptron,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    SGDClassifier,
+)
+
+# Members that share one product, at most. A column of a product can round differently when the
+# shape of the product changes, and at an exact tie rounding decides. So the shape is fixed by
+# the numbers of members and of features: one product a class, for every stack of members,
+# weights that are missing zero. A row with a new label then adds a product for that class and
+# leaves every other as it was.
+_STACKED, _STACKED_WIDE, _WIDE = 240, 16, 2**14
+# Of a stack that are held at once, of one class at least.
+_WEIGHT_BYTES = 1 << 24
+
+
+def _stacks(n_members, most):
+    """Return the members of every product, and its width, up to which the last is filled."""
+    width = -(-n_members // (8 * -(-n_members // most))) * 8
+    return [slice(s, min(s + width, n_members)) for s in range(0, n_members, width)], width
+
+
+def is_linear(voters):
+    """Say whether every member is linear, or constant, or missing."""
+    trained = [v for v in voters if v is not None and type(v) is not DummyClassifier]
+    return bool(trained) and all(map(_has_linear_scores, trained))
+
+
+def _has_linear_scores(voter):
+    # By type and parameters alone: what the rows of one member do must not choose the way in
+    # which all are asked.
+    if type(voter) is NearestCentroid:
+        return voter.metric == "euclidean" and voter.priors == "uniform"
+    return type(voter) in _LINEAR
+
+
+def linear_ballots(voters, classes, blocks, dtype, n_jobs):
+    """Return the ballots of linear members on blocks of test rows, all of one size.
+
+    Parameters
+    ----------
+    voters : list
+        Members for which :func:`is_linear` holds.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    blocks : list of array-like or sparse matrix, or from `device_blocks`
+        Test rows; float32 rows are multiplied in single precision.
+    dtype : numpy dtype
+        Of the ballots.
+    n_jobs : int or None
+
+    Returns
+    -------
+    ballots : ndarray of shape (n_rows, n_members)
+    """
+    ballots = np.empty((len(blocks), n_rows(blocks[0]), len(voters)), dtype=dtype)
+
+    def note(part, members, scores):
+        for i, chosen in enumerate(scores.choices(), part.start):
+            own = chosen[: members.stop - members.start].T.astype(dtype)
+            np.subtract(own, 1, out=ballots[i, :, members])
+
+    _over_stacks(note, voters, classes, blocks, n_jobs)
+    return ballots.reshape(-1, len(voters))
+
+
+def linear_votes(voters, classes, blocks, n_jobs):
+    """Return how many of the ballots of :func:`linear_ballots` each class gets.
+
+    Returns
+    -------
+    vote_counts : ndarray of shape (n_rows, n_classes), int64
+    """
+    votes = np.zeros((len(blocks), len(classes), n_rows(blocks[0])), dtype=np.int64)
+    lock = threading.Lock()
+
+    def count(part, members, scores):
+        for i, c, own in scores.counts():
+            with lock:
+                votes[part.start + i, c] += own
+
+    _over_stacks(count, voters, classes, blocks, n_jobs)
+    return votes.transpose(0, 2, 1).reshape(-1, len(classes))
+
+
+def linear_scores(voters, classes, blocks, n_jobs):
+    """Return the scores of linear members, as :func:`linear_ballots` compares them.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_rows, n_members, n_classes)
+        Up to a summand that is the same for all classes of a member; -inf for a class that it
+        has not seen, and throughout for a missing member.
+    """
+    shape = len(blocks), n_rows(blocks[0]), len(voters), len(classes)
+    out = np.full(shape, -np.inf, dtype=_precision(blocks))
+
+    def note(part, members, scores):
+        for c, i, score in scores:
+            own = score[: members.stop - members.start].T
+            out[part.start + i, :, members, c] = np.where(np.isnan(own), -np.inf, own)
+
+    _over_stacks(note, voters, classes, blocks, n_jobs)
+    return out.reshape(-1, len(voters), len(classes))
+
+
+def _precision(blocks):
+    if is_on_device(blocks[0]):
+        return precision(blocks[0])
+    return np.float32 if getattr(blocks[0], "dtype", None) == np.float32 else np.float64
+
+
+def _over_stacks(consume, voters, classes, blocks, n_jobs):
+    """Call ``consume(part of the blocks, members, scores)`` for all stacks, in threads."""
+    if is_on_device(blocks[0]):
+        _over_stacks_there(consume, voters, classes, blocks)
+        return
+    dtype = _precision(blocks)
+    blocks = [_with_ones(check_array(b, accept_sparse="csr", dtype=dtype)) for b in blocks]
+    tables = [_as_table(voter, classes) for voter in voters]
+    n_features = blocks[0].shape[1] - 1
+    stacks, width = _stacks(len(voters), _STACKED if n_features <= _WIDE else _STACKED_WIDE)
+    n_whole, n_parts = _shared_out(len(stacks), effective_n_jobs(n_jobs))
+    bounds = np.linspace(0, len(blocks), min(len(blocks), n_parts) + 1).astype(int).tolist()
+    parts = [(stack, 0, len(blocks)) for stack in stacks[:n_whole]]
+    parts += [(stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
+
+    def work(stack, a, b):
+        with np.errstate(all="ignore"):  # weights beyond single precision
+            weights = _StackWeights(tables[stack], width, n_features, dtype)
+            consume(slice(a, b), stack, _StackScores(weights, len(classes), blocks[a:b]))
+
+    Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(work)(*part) for part in parts)
+
+
+def _shared_out(n_stacks, n_jobs):
+    """Return how many stacks are done by one thread each, and in how many parts the others are.
+
+    So that all threads have as much to do. A stack in parts fills its weights once a part.
+    """
+    rest = n_stacks % n_jobs
+    return n_stacks - rest, n_jobs // math.gcd(rest, n_jobs)
+
+
+def _over_stacks_there(consume, voters, classes, blocks):
+    """Do the same on the device of the blocks, on one stream, where products repeat themselves."""
+    rows = DeviceRows(blocks)
+    stacks, width = _stacks(len(voters), stacked(rows.n_features))
+    for stack in stacks:
+        tables = [_as_table(voter, classes) for voter in voters[stack]]
+        with np.errstate(all="ignore"):  # weights beyond single precision
+            weights = _StackWeights(tables, width, rows.n_features, rows.precision)
+            consume(slice(0, len(blocks)), stack, DeviceScores(weights, len(classes), rows))
+
+
+def _with_ones(block):
+    """Append a feature that is one, so that a product includes the intercepts."""
+    if not isinstance(block, np.ndarray):
+        return sp.hstack([block, np.ones((block.shape[0], 1), block.dtype)], format="csr")
+    wider = np.ones((len(block), block.shape[1] + 1), block.dtype)
+    wider[:, :-1] = block
+    return wider
+
+
+class _Table(NamedTuple):
+    """The weights of one member.
+
+    A class scores ``x @ (coef - base) + intercept``, one class zero throughout. A member without
+    any class is missing.
+    """
+
+    codes: Any  # ndarray of shape (n_weighted,): class indices, in order
+    coef: Any  # ndarray of shape (n_weighted, n_features)
+    base: Any  # ndarray of shape (n_features,), or None for zeros
+    intercept: Any  # ndarray of shape (n_weighted,)
+    zero: Any  # the class that scores zero, or None
+
+
+def _as_table(voter, classes):
+    if voter is None or type(voter) is DummyClassifier:
+        zero = None if voter is None else np.searchsorted(classes, voter.classes_)[0]
+        return _Table(np.empty(0, dtype=np.intp), None, None, None, zero)
+    codes = np.searchsorted(classes, voter.classes_)
+    if type(voter) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
+        coef = voter.centroids_
+        intercept = -np.vecdot(coef, coef) / 2
+    else:
+        coef, intercept = voter.coef_, voter.intercept_
+        coef = coef if coef.ndim == 2 else coef[None]
+        if np.shape(intercept) != (len(coef),):  # without intercepts it may be a number
+            intercept = np.broadcast_to(intercept, len(coef))
+    if len(coef) < len(codes):  # the sign decides, and zero goes to the smaller class
+        return _Table(codes[1:], coef[:1], None, intercept[:1], codes[0])
+    if np.isfinite(coef[0]).all() and np.isfinite(intercept[0]):
+        # By how much a score is above that of the first class: one product less.
+        return _Table(codes[1:], coef[1:], coef[0], intercept[1:] - intercept[0], codes[0])
+    return _Table(codes, coef, None, intercept, None)
+
+
+class _StackWeights:
+    """The weights of one stack of members, some classes at a time.
+
+    Parameters
+    ----------
+    tables : list of _Table
+    width : int
+        Members in a product: beyond the tables there are members without classes.
+    n_features : int
+    dtype : dtype
+
+    Attributes
+    ----------
+    present : list of int
+        The classes that a member knows, in order.
+    """
+
+    def __init__(self, tables, width, n_features, dtype):
+        self.tables, self.shape, self.dtype = tables, (width, n_features + 1), dtype
+        known = [table.codes for table in tables]
+        known.append([table.zero for table in tables if table.zero is not None])
+        self.present = np.unique(np.concatenate(known).astype(np.intp)).tolist()
+
+    def __iter__(self):
+        """Yield ``(classes, weights, whether any member has weights for each of them)``.
+
+        Weights are of shape (n_classes, width, n_features + 1), the intercepts last, and are
+        overwritten each time. A member without the class gets the score -inf.
+        """
+        class_bytes = np.dtype(self.dtype).itemsize * self.shape[0] * self.shape[1]
+        step = max(1, min(_WEIGHT_BYTES // class_bytes, len(self.present)))
+        weights = np.empty((step, *self.shape), self.dtype)
+        for start in range(0, len(self.present), step):
+            classes = self.present[start : start + step]
+            yield classes, weights[: len(classes)], self._fill(classes, weights[: len(classes)])
+
+    def _fill(self, classes, weights):
+        weights[:, :, :-1], weights[:, :, -1] = 0.0, -np.inf
+        weighted = np.zeros(len(classes), dtype=bool)
+        for i, table in enumerate(self.tables):
+            if table.zero is not None and classes[0] <= table.zero <= classes[-1]:
+                weights[np.searchsorted(classes, table.zero), i, -1] = 0.0
+            first, last = np.searchsorted(table.codes, (classes[0], classes[-1] + 1))
+            if first == last:
+                continue
+            place = np.searchsorted(classes, table.codes[first:last])
+            coef = table.coef[first:last]
+            weights[place, i, :-1] = coef if table.base is None else coef - table.base
+            weights[place, i, -1] = table.intercept[first:last]
+            weighted[place] = True
+        return weighted
+
+
+class _StackScores:
+    """The scores of one stack of members on some blocks of test rows."""
+
+    def __init__(self, weights, n_classes, blocks):
+        self.weights, self.n_classes, self.blocks = weights, n_classes, blocks
+
+    def __iter__(self):
+        """Yield ``(class, block, scores of shape (width, n_rows))``, overwritten each time.
+
+        A block comes with all of its classes in order, as far as these fit in memory at once.
+        """
+        score = np.empty((self.weights.shape[0], self.blocks[0].shape[0]), self.weights.dtype)
+        dense = isinstance(self.blocks[0], np.ndarray)
+        for classes, weights, weighted in self.weights:
+            turned = weights.transpose(0, 2, 1)
+            if not dense:
+                turned = [np.ascontiguousarray(own) for own in turned]
+            for i, block in enumerate(self.blocks):
+                for j, c in enumerate(classes):
+                    if not weighted[j]:  # nothing but zeros to multiply
+                        score[...] = weights[j, :, -1:]
+                    elif dense:
+                        np.matmul(weights[j], block.T, out=score)
+                    else:
+                        score[...] = (block @ turned[j]).T
+                    yield c, i, score
+
+    def choices(self):
+        """Return for each block the index of the best class plus one, zero without any.
+
+        A score that is not a number never wins, and ties go to the smaller class.
+        """
+        shape = len(self.blocks), self.weights.shape[0], self.blocks[0].shape[0]
+        best = np.full(shape, -np.inf, self.weights.dtype)
+        chosen = np.zeros(shape, np.min_scalar_type(self.n_classes))
+        better, mark = np.empty(shape[1:], bool), np.empty(shape[1:], chosen.dtype)
+        for c, i, score in self:
+            # Classes come in order: the last that beats all before it is marked highest.
+            np.greater(score, best[i], out=better)
+            np.multiply(better.view(np.uint8), chosen.dtype.type(c + 1), out=mark)
+            np.maximum(chosen[i], mark, out=chosen[i])
+            np.fmax(best[i], score, out=best[i])
+        return chosen
+
+    def counts(self):
+        """Yield ``(block, class, how many members choose it on each row)``."""
+        for i, chosen in enumerate(self.choices()):
+            for c in self.weights.present:
+                yield i, c, _column_sums(np.equal(chosen, c + 1).view(np.uint8))
+
+
+def _column_sums(mine):
+    """Sum zeros and ones of shape (width, n_rows) over the members, overwriting them."""
+    while len(mine) % 2 == 0:  # in halves, which takes fewer and longer sums than row by row
+        half = len(mine) // 2
+        mine = np.add(mine[:half], mine[half:], out=mine[:half])
+    return np.add.reduce(mine, axis=0, dtype=np.uint8)  # stacks are narrower than 255

@@ -1,0 +1,305 @@
+"""As many members as rows, one label each: their ballots by counting instead of by clones.
+
+A member owns the label of one row and knows all rows without labels. It votes where the test row
+lies in the same cluster as its own row, or near it, and abstains elsewhere; or, of two classes,
+it votes for the other one there (Appendix B of the DPA paper).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import is_classifier, is_regressor
+from sklearn.cluster import KMeans
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors, RadiusNeighborsClassifier
+from sklearn.utils import check_array, get_tags
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_memory
+
+from .._data.blocks import BLOCK_ROWS
+from .._data.containers import n_rows, take
+from .._deterministic import (
+    draws_globally,
+    global_seed,
+    is_net,
+    one_thread,
+    plain_floats,
+    seeded_clones,
+)
+from ..smoothers import ClusterVote
+
+_REMEDY = (
+    "Pass a clusterer with a predict (KMeans, GaussianMixture, or a pipeline that ends in one), "
+    'ClusterVote(clusterer, votes="swap") for two classes, or NearestNeighbors'
+)
+
+
+class OneLabelVotes:
+    """The votes of members that own one label each.
+
+    Parameters
+    ----------
+    estimator : clusterer, ClusterVote or neighbour search
+        What says which members vote at a row.
+    n_classes : int
+    open_set : bool
+        Whether labels may come that nobody has seen.
+    random_state, n_jobs, memory
+        As in the estimators.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_members,), int
+        The class index that each member owns.
+    single : bool
+        Whether test rows are wanted in single precision.
+    """
+
+    def __init__(self, estimator, n_classes, open_set, *, random_state, n_jobs, memory):
+        self._rule = _rule_of(estimator, n_classes, open_set)
+        self.n_classes, self.n_jobs = n_classes, n_jobs
+        self._random_state, self._memory = random_state, memory
+
+    def fit(self, different, index, codes):
+        """Find clusters or neighbours without labels, and give each member its label.
+
+        Parameters
+        ----------
+        different : features of the different rows, in canonical order
+        index : ndarray of shape (n_train,), int
+            The place of every training row among them.
+        codes : ndarray of shape (n_train,), int
+            Labels as class indices. A member with several takes the most frequent one, ties
+            to the smaller.
+
+        Returns
+        -------
+        self : OneLabelVotes
+        """
+        estimator = next(iter(seeded_clones(self._rule.estimator, [self._random_state])))
+        self.single = is_net(estimator)
+        rows = self._rule.rows_to_fit(different, np.sort(index))
+        memory = check_memory(self._memory)
+        fit = _fit if memory.location is None else memory.cache(_fit)
+        with one_thread:
+            estimator = fit(
+                estimator, plain_floats(rows, self.single), self._random_state,
+                draws_globally(estimator),
+            )  # fmt: skip
+        # As small a type as holds them: the ballots of all members take as many bytes a row.
+        self.labels = _own_labels(index, codes).astype(np.min_scalar_type(-self.n_classes))
+        different = plain_floats(different, self.single)
+        self._rule.prepare(estimator, different, self.labels, self.n_classes)
+        return self
+
+    def __len__(self):
+        return len(self.labels)
+
+    def iter_votes(self, X):
+        """Yield the number of votes for every class, for blocks of test rows."""
+        yield from self._map(self._rule.votes, X)
+
+    def iter_ballots(self, X):
+        """Yield the ballots of all members, for blocks of test rows."""
+        yield from self._map(self._rule.ballots, X)
+
+    def _map(self, function, X):
+        n = n_rows(X)
+
+        def apply(start):
+            # Blocks of one shape, so that a row is placed alike whatever rows stand beside it.
+            rows = take(X, np.minimum(np.arange(start, start + BLOCK_ROWS), n - 1))
+            with one_thread:
+                return function(plain_floats(rows, self.single))[: n - start]
+
+        yield from Parallel(n_jobs=self.n_jobs, require="sharedmem", return_as="generator")(
+            delayed(apply)(start) for start in range(0, n, BLOCK_ROWS)
+        )
+
+
+class OneLabelMembers(Sequence):
+    """The members, each made when it is asked for.
+
+    Parameters
+    ----------
+    votes : OneLabelVotes
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of the ensemble.
+    """
+
+    def __init__(self, votes, classes):
+        self._votes, self._classes = votes, classes
+
+    def __len__(self):
+        return len(self._votes)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        return OneLabelMember(self._votes, self._classes, range(len(self))[i])
+
+
+class OneLabelMember:
+    """A member that owns the label of one row.
+
+    Parameters
+    ----------
+    votes : OneLabelVotes
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of the ensemble.
+    index : int
+        Its place among the members.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (1,)
+        The label that it owns.
+    """
+
+    def __init__(self, votes, classes, index):
+        self._votes, self._classes, self.index = votes, classes, index
+        self.classes_ = classes[votes.labels[[index]]]
+
+    def predict(self, X):
+        """Return labels; None where the member abstains."""
+        codes = np.concatenate([b[:, self.index] for b in self._votes.iter_ballots(X)])
+        labels = self._classes[codes]
+        if (codes < 0).any():
+            labels = labels.astype(object)
+            labels[codes < 0] = None
+        return labels
+
+
+def _own_labels(index, codes):
+    """Return the most frequent label of the copies of each row, ties to the smaller."""
+    pairs, counts = np.unique(np.stack([index, codes]), axis=1, return_counts=True)
+    order = np.lexsort((pairs[1], -counts, pairs[0]))
+    first = np.unique(pairs[0][order], return_index=True)[1]
+    return pairs[1][order][first]
+
+
+def _fit(estimator, rows, seed, needed):
+    """Fit a clusterer or a neighbour search, without labels. What `memory` caches."""
+    with global_seed(seed, needed):
+        return estimator.fit(rows)
+
+
+# ---------------------------------------------------------------- who votes where
+
+
+def _rule_of(estimator, n_classes, open_set):
+    if isinstance(estimator, NearestNeighbors | KNeighborsClassifier | RadiusNeighborsClassifier):
+        return _Neighbours(estimator)
+    if isinstance(estimator, ClusterVote):
+        clusterer, swap = estimator.clusterer, estimator.votes == "swap"
+    else:
+        clusterer, swap = estimator, False
+        if estimator is None or is_classifier(estimator) or is_regressor(estimator):
+            raise ValueError(
+                f'n_partitions="n_samples" gives each member one label, which estimator='
+                f"{estimator!r} cannot learn from. {_REMEDY}, and fit what comes before it as "
+                "`representation`."
+            )
+    if clusterer is None:
+        clusterer = KMeans(10, n_init=10)
+    if not hasattr(clusterer, "predict") or get_tags(clusterer).target_tags.required:
+        raise ValueError(
+            f"estimator={estimator!r} cannot say without labels in which cluster a new row is. "
+            f"{_REMEDY}."
+        )
+    if swap and (n_classes != 2 or open_set):
+        raise ValueError(
+            f'votes="swap" needs a closed set of two labels: a member votes for the other one, '
+            f"and here {'any label may come' if open_set else f'there are {n_classes}'}. Pass "
+            'classes=[..., ...], or use votes="own".'
+        )
+    return _Clusters(clusterer, swap)
+
+
+class _Clusters:
+    """A member votes for its label in its own cluster; elsewhere not, or for the other label."""
+
+    def __init__(self, clusterer, swap):
+        self.estimator, self.swap = clusterer, swap
+
+    def rows_to_fit(self, different, index):
+        return take(different, index)
+
+    def prepare(self, clusterer, different, labels, n_classes):
+        self.estimator, self.labels = clusterer, labels
+        parts = []
+        n = n_rows(different)
+        with one_thread:
+            for start in range(0, n, BLOCK_ROWS):
+                rows = take(different, np.minimum(np.arange(start, start + BLOCK_ROWS), n - 1))
+                parts.append(np.asarray(clusterer.predict(rows))[: n - start])
+        self.clusters, self.cluster = np.unique(np.concatenate(parts), return_inverse=True)
+        # One more cluster, without members, for rows that fall into none of theirs.
+        cells = np.bincount(
+            self.cluster * n_classes + labels, minlength=(len(self.clusters) + 1) * n_classes
+        )
+        self.table = cells.reshape(-1, n_classes).astype(np.int64)
+        if self.swap:
+            self.table += (self.table.sum(axis=0) - self.table)[:, ::-1]
+
+    def _place(self, X):
+        keys = np.asarray(self.estimator.predict(X))
+        place = np.minimum(np.searchsorted(self.clusters, keys), len(self.clusters) - 1)
+        return np.where(self.clusters[place] == keys, place, len(self.clusters))
+
+    def votes(self, X):
+        return self.table[self._place(X)]
+
+    def ballots(self, X):
+        abstain = np.full_like(self.labels, -1)
+        elsewhere = 1 - self.labels if self.swap else abstain
+        return np.where(self._place(X)[:, None] == self.cluster, self.labels, elsewhere)
+
+
+class _Neighbours:
+    """A member votes for its label near its own row, and abstains elsewhere."""
+
+    def __init__(self, estimator):
+        weights = getattr(estimator, "weights", "uniform")
+        outlier = getattr(estimator, "outlier_label", None)
+        if weights not in (None, "uniform") or outlier is not None:
+            raise ValueError(
+                f"estimator={estimator!r}: each member has one ballot and no label to fall back "
+                'on. Set weights="uniform" and outlier_label=None.'
+            )
+        given = estimator.get_params(deep=False)
+        names = NearestNeighbors().get_params(deep=False)
+        self.estimator = NearestNeighbors(**{k: v for k, v in given.items() if k in names})
+        self.within_radius = isinstance(estimator, RadiusNeighborsClassifier)
+
+    def rows_to_fit(self, different, index):
+        rows = check_array(different, accept_sparse="csr", dtype=np.float64)
+        wanted = self.estimator.n_neighbors
+        if not self.within_radius and wanted > rows.shape[0]:
+            raise ValueError(
+                f"n_neighbors={wanted} is more than the n_samples={rows.shape[0]} different "
+                "training rows; make it smaller."
+            )
+        return rows
+
+    def prepare(self, search, different, labels, n_classes):
+        self.estimator, self.labels, self.n_classes = search, labels, n_classes
+
+    def _near(self, X):
+        """Return pairs of a test row and a member that is near it."""
+        if not self.within_radius:
+            found = self.estimator.kneighbors(X, return_distance=False)
+            return np.repeat(np.arange(len(found)), found.shape[1]), found.ravel()
+        found = self.estimator.radius_neighbors(X, return_distance=False)
+        row = np.repeat(np.arange(len(found)), [len(members) for members in found])
+        return row, np.concatenate([*found, []]).astype(np.intp)
+
+    def votes(self, X):
+        row, member = self._near(X)
+        cells = row * self.n_classes + self.labels[member]
+        return np.bincount(cells, minlength=n_rows(X) * self.n_classes).reshape(n_rows(X), -1)
+
+    def ballots(self, X):
+        row, member = self._near(X)
+        ballots = np.full((n_rows(X), len(self.labels)), -1, dtype=self.labels.dtype)
+        ballots[row, member] = self.labels[member]
+        return ballots

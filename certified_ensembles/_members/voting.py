@@ -1,0 +1,336 @@
+"""Ask members about test rows: ballots and scores, a block of rows at a time."""
+
+import functools
+import itertools
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
+from sklearn.utils import get_tags
+from sklearn.utils.parallel import Parallel, delayed
+
+from .._data.array_api import is_on_device
+from .._data.blocks import BLOCK_ROWS
+from .._data.containers import dense_width, n_rows, own_copy, take
+from .._deterministic import one_thread, plain_floats
+from .._linear.device import SPAN_BYTES, block_rows, device_blocks
+from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
+from .training import StoredMembers, in_turn, progress, without_steps, workers_may_stop
+
+_SPAN_BYTES = 1 << 27
+
+
+def iter_ballots(members, seen, classes, X, **how):
+    """Yield ``(rows, ballots)`` for spans of test rows.
+
+    Parameters
+    ----------
+    members : list
+        As :func:`fit_members` returns them.
+    seen : ndarray of shape (n_members, n_classes), bool
+        The classes that a member may vote for; other answers are abstentions.
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    X : test rows
+    **how
+        `steps` (of :func:`stateless_steps`), `single` (whether members take single precision,
+        see `plain_floats`), `n_jobs` and `verbose`.
+
+    Yields
+    ------
+    rows : slice
+    ballots : ndarray of shape (n_rows, n_members), int16 or int32
+        Class index, or -1 for an abstention.
+    """
+    dtype = _ballot_type(classes)
+
+    def ask(voters, linear, blocks, n_jobs, verbose):
+        if linear:
+            return linear_ballots(voters, classes, blocks, dtype, n_jobs)
+        return _ask_all(_predicted, voters, seen, classes, blocks, (), dtype, n_jobs, verbose)
+
+    yield from _iter_spans(ask, members, X, dtype.itemsize * len(members), **how)
+
+
+def _ballot_type(classes):
+    return np.dtype(np.int16 if len(classes) < 2**15 else np.int32)
+
+
+def iter_scores(members, seen, classes, X, **how):
+    """Yield ``(rows, scores)`` for spans of test rows, parameters as in :func:`iter_ballots`.
+
+    Yields
+    ------
+    rows : slice
+    scores : ndarray of shape (n_rows, n_members, n_classes), float
+        By decision_function, else predict_proba; -inf for a class that a member may not
+        vote for, and throughout for a missing member.
+    """
+
+    def ask(voters, linear, blocks, n_jobs, verbose):
+        if linear:
+            return linear_scores(voters, classes, blocks, n_jobs)
+        return _ask_all(
+            _scored, voters, seen, classes, blocks, (len(classes),), np.float64, n_jobs, verbose
+        )
+
+    yield from _iter_spans(ask, members, X, 8 * len(members) * len(classes), **how)
+
+
+def iter_votes(members, seen, classes, X, **how):
+    """Yield ``(rows, vote_counts)`` for spans of test rows, parameters as in :func:`iter_ballots`.
+
+    The votes of linear members are counted stack by stack: their ballots are never held at once.
+
+    Yields
+    ------
+    rows : slice
+    vote_counts : ndarray of shape (n_rows, n_classes), int64
+    """
+    dtype = _ballot_type(classes)
+
+    def ask(voters, linear, blocks, n_jobs, verbose):
+        if linear:
+            return linear_votes(voters, classes, blocks, n_jobs)
+        ballots = _ask_all(_predicted, voters, seen, classes, blocks, (), dtype, n_jobs, verbose)
+        return count_votes(ballots, len(classes))
+
+    yield from _iter_spans(ask, members, X, dtype.itemsize * len(members), **how)
+
+
+def _iter_spans(ask, members, X, row_bytes, *, steps, single, n_jobs, verbose=0):
+    """Yield what members answer, some blocks of test rows at a time."""
+    n, blocks_of, size, most_bytes = n_rows(X), _blocks, BLOCK_ROWS, _SPAN_BYTES
+    row_bytes += dense_width(X)
+    if is_on_device(X):
+        row_bytes += 8 * X.shape[1]
+        blocks_of, size, most_bytes = device_blocks, block_rows(X), SPAN_BYTES
+    span = size * max(1, most_bytes // (row_bytes * size))
+    voters, linear = _voters(members, steps)
+    with one_thread:
+        for start in range(0, n, span):
+            stop = min(start + span, n)
+            blocks = blocks_of(X, start, stop)
+            if steps:
+                blocks = Parallel(n_jobs=n_jobs, require="sharedmem")(
+                    delayed(_transform)(steps, plain_floats(block, single)) for block in blocks
+                )
+            if not linear:
+                blocks = [plain_floats(block, single) for block in blocks]
+            yield slice(start, stop), ask(voters, linear, blocks, n_jobs, verbose)[: stop - start]
+
+
+def _voters(members, steps):
+    """Return members without the steps that all share, and whether all are linear."""
+    if isinstance(members, StoredMembers):  # nets: loaded when they are asked, some at a time
+        return members.without_steps(len(steps)), False
+    voters = [without_steps(member, len(steps)) for member in members]
+    return voters, is_linear(voters)
+
+
+def take_device_rows(members, steps):
+    """Say whether members answer where the test rows are: linear ones that get them as given."""
+    return not steps and _voters(members, steps)[1]
+
+
+def _blocks(X, start, stop):
+    """Return some rows of X in blocks of one size, the last filled up with copies of its last."""
+    return [
+        take(X, np.minimum(np.arange(s, s + BLOCK_ROWS), stop - 1))
+        for s in range(start, stop, BLOCK_ROWS)
+    ]
+
+
+def stateless_steps(estimator):
+    """Return fresh copies of the steps at the start of a pipeline that learn nothing.
+
+    Every member would give the same features, so these run once a block of test rows instead
+    of once a member. The copies are unfitted: no member's rows can speak through them.
+    (In training each member runs them on its own rows: a function given as a step may look at
+    more than one row.)
+    """
+    steps = []
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps[:-1]:
+            if step == "passthrough":
+                steps.append(step)
+                continue
+            if step is None or get_tags(step).requires_fit or "random_state" in step.get_params():
+                break
+            steps.append(clone(step))
+    return steps
+
+
+def _transform(steps, X):
+    for step in steps:
+        X = X if step == "passthrough" else step.transform(X)
+    return X
+
+
+def _ask_all(answer, voters, seen, classes, blocks, shape, dtype, n_jobs, verbose):
+    """Ask every member, some members a task."""
+    width = _asked_at_once(voters)
+    n_tasks = min(-(-len(voters) // width), 4 * effective_n_jobs(n_jobs))
+    bounds = np.linspace(0, -(-len(voters) // width), n_tasks + 1).astype(int) * width
+    bounds[-1] = len(voters)
+    answers = np.empty((len(blocks) * BLOCK_ROWS, len(voters), *shape), dtype=dtype)
+    # Labels in a tuple: Dask would send an array ahead of the task and lose it with a worker.
+    tasks = (
+        delayed(_ask)(answer, voters[a:b], (seen[a:b], classes), blocks, shape, dtype, width)
+        for a, b in itertools.pairwise(bounds)
+    )
+    results = in_turn(tasks, n_jobs)
+    with workers_may_stop(), progress(None, len(voters), "ask", verbose) as bar:
+        for a, b, result in zip(bounds[:-1], bounds[1:], results, strict=True):
+            answers[:, a:b] = result
+            bar.update(b - a)
+    return answers
+
+
+def _asked_at_once(voters):
+    """Return how many members answer in one call: nets that were trained side by side do."""
+    for voter in voters:
+        if hasattr(type(voter), "scores_together"):
+            return voter.members_per_batch
+    return 1
+
+
+def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
+    seen, classes = known_labels
+    missing = -np.inf if shape else -1
+    out = np.full((len(blocks), BLOCK_ROWS, len(voters), *shape), missing, dtype=dtype)
+    # A copy each: a step with copy=False hands its numbers to the next member.
+    writes = not all(_leaves_rows_alone(type(voter)) for voter in voters if voter is not None)
+    if {type(voter) for voter in voters} & _TREES:
+        voters, blocks = _with_checked_rows(voters, blocks)
+    with one_thread:
+        for start in range(0, len(voters), width):
+            some = list(voters[start : start + width])
+            nets = [j for j, v in enumerate(some) if hasattr(type(v), "scores_together")]
+            for b, block in enumerate(blocks):
+                known = {}
+                if nets:
+                    asked = [some[j] for j in nets]
+                    scores = type(asked[0]).scores_together(asked, own_copy(block))
+                    known = dict(zip(nets, scores, strict=True))
+                for j, voter in enumerate(some):
+                    if voter is not None:
+                        rows = None if j in known else own_copy(block) if writes else block
+                        out[b, :, start + j] = answer(
+                            voter, rows, classes, seen[start + j], known.get(j)
+                        )
+    return out.reshape(-1, len(voters), *shape)
+
+
+def _leaves_rows_alone(kind):
+    """Say whether a class is so fast to predict that a copy shows, and never writes."""
+    return kind.__module__.startswith(("sklearn.tree.", "sklearn.dummy", "sklearn.naive_bayes"))
+
+
+_TREES = {DecisionTreeClassifier, ExtraTreeClassifier}
+
+
+def _with_checked_rows(voters, blocks):
+    """Check test rows and bring them into the type of scikit-learn's trees once for all of them.
+
+    Each would do both anew, which takes several times as long as its answer. Rows that trees
+    might refuse are left to them.
+    """
+    members = [voter for voter in voters if voter is not None]
+    known = all(type(member) in _TREES | {DummyClassifier} for member in members)
+    width = {member.n_features_in_ for member in members if type(member) in _TREES}
+    if not known or not all(isinstance(b, np.ndarray) and {*b.shape[1:]} == width for b in blocks):
+        return voters, blocks
+    with np.errstate(over="ignore"):
+        checked = [np.ascontiguousarray(block, dtype=np.float32) for block in blocks]
+    if not all(np.isfinite(block).all() for block in checked):
+        return voters, blocks
+    return [_Trusting(voter) if type(voter) in _TREES else voter for voter in voters], checked
+
+
+class _Trusting:
+    """A tree that is asked about rows which have been checked."""
+
+    def __init__(self, tree):
+        self.predict = functools.partial(tree.predict, check_input=False)
+        self.predict_proba = functools.partial(tree.predict_proba, check_input=False)
+        self.classes_ = tree.classes_
+
+
+def _predicted(voter, block, classes, seen, scores=None):
+    """Return class indices; -1 for a label that the member may not vote for."""
+    if scores is None:
+        labels = voter.predict(block)
+    else:
+        labels = voter.classes_[np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)]
+    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return np.where((classes[codes] == labels) & seen[codes], codes, -1)
+
+
+def _scored(voter, block, classes, seen, scores=None):
+    """Return one score a class; -inf for a class that the member may not vote for."""
+    given = _scores_of(voter, block) if scores is None else np.asarray(scores, dtype=np.float64)
+    own = voter.classes_
+    codes = np.minimum(np.searchsorted(classes, own), len(classes) - 1)
+    known = (classes[codes] == own) & seen[codes]
+    out = np.full((len(given), len(classes)), -np.inf)
+    out[:, codes[known]] = np.where(np.isnan(given), -np.inf, given)[:, known]
+    return out
+
+
+def _scores_of(voter, block):
+    # A constant member has no decision_function; its shares rank its one class first.
+    method = "decision_function" if hasattr(voter, "decision_function") else "predict_proba"
+    if not hasattr(voter, method):
+        raise ValueError(
+            "aggregation='run_off' ranks classes by scores, but the estimator has neither "
+            "decision_function nor predict_proba; use aggregation='plurality'."
+        )
+    given = np.asarray(getattr(voter, method)(block), dtype=np.float64)
+    if given.ndim == 1:  # the sign decides between two classes
+        given = np.column_stack([np.zeros_like(given), given])
+    if given.shape[1] != len(voter.classes_):
+        raise ValueError(
+            f"aggregation='run_off' needs one score a class, but {method} returned "
+            f"{given.shape[1]} columns for {len(voter.classes_)} classes; choose one-vs-rest "
+            "scores."
+        )
+    return given
+
+
+def first_choices(scores):
+    """Return the ballots that scores amount to; -1 for a member without any score.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_members, n_classes)
+
+    Returns
+    -------
+    ballots : ndarray of shape (n_samples, n_members), int
+        The class with the best score, ties to the smaller index.
+    """
+    best = scores.argmax(axis=2)
+    return np.where(scores.max(axis=2) > -np.inf, best, -1)
+
+
+def count_votes(ballots, n_classes):
+    """Return the number of ballots for each class.
+
+    Parameters
+    ----------
+    ballots : ndarray of shape (n_samples, n_members), int
+        Class indices, -1 for an abstention.
+    n_classes : int
+
+    Returns
+    -------
+    vote_counts : ndarray of shape (n_samples, n_classes), int64
+    """
+    counts = np.empty((len(ballots), n_classes), dtype=np.int64)
+    for c in range(n_classes):
+        counts[:, c] = np.count_nonzero(ballots == c, axis=1)
+    return counts

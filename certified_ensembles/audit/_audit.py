@@ -1,0 +1,415 @@
+"""Attack an estimator's own promise: refit on poisoned data and look for a broken certificate."""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_consistent_length, check_random_state
+from tqdm.auto import tqdm
+
+from .._certificate import CertificateWarning, certify_through, effective_threat, find_ensemble
+from .._data.containers import is_frame, is_text, n_rows, take
+from ..certificates.threats import THREATS
+from ..hashers import resolve_hasher, uses_labels
+from ._attacks import ATTACKS, Attack, apply_edit, blank_rows
+from ._same_data import SAME_DATA, as_change, as_list, other_forms, plain, stack_rows
+
+__all__ = ["Attack", "AuditReport", "BrokenCertificateError", "check_certificate"]
+
+_N_PROBED = 64
+_N_ALONE = 10
+
+
+class AuditReport(NamedTuple):
+    """What an estimator has survived.
+
+    Attributes
+    ----------
+    n_attacks : dict of str to int
+        Number of refits (or questions) of each kind.
+    smallest_slack : int or None
+        The smallest ``n_operations - radius`` over all predictions that did change: 1 means
+        that an attack one operation beyond the radius succeeded, None that none did.
+    refused : dict of str to str
+        Kinds of attacked data that `fit` refused at least once, with its message. Nothing was
+        predicted there, so no promise was broken; but whoever brings such a row stops the fit.
+    """
+
+    n_attacks: dict
+    smallest_slack: int | None
+    refused: dict
+
+
+class BrokenCertificateError(AssertionError):
+    """A promise was broken; the attributes hold everything needed to see it again.
+
+    Attributes
+    ----------
+    attack : Attack
+        The attacked training data.
+    test_index : int or None
+        The test row whose prediction changed.
+    radius : int or None
+        Its certified radius.
+    """
+
+    def __init__(self, message, attack, test_index=None, radius=None):
+        super().__init__(message)
+        self.attack, self.test_index, self.radius = attack, test_index, radius
+
+
+def check_certificate(
+    estimator, X, y, X_test, *, groups=None, n_attacks=50, random_state=0, verbose=0
+):
+    """Refit an estimator on attacked data and raise if one of its certificates breaks.
+
+    A search for counterexamples, not a proof: passing means that none of these attacks
+    worked. It finds what voids certificates in practice: a member without a seed, state that
+    members share, a step fitted on all rows, a partition that depends on other rows, on their
+    order or on the type of the array.
+
+    Parameters
+    ----------
+    estimator : estimator with ``fit``, ``predict`` and ``certify``
+        Or a pipeline that ends in one. It is cloned, never fitted itself, and its `memory` is
+        left out, since a cache hides unseeded members.
+    X : array-like, sparse matrix, dataframe or sequence of str
+        Training rows, n_train of them. A few hundred rows and a few dozen members are enough.
+    y : array-like of shape (n_train,)
+        Labels.
+    X_test : as X
+        Rows to predict, with which attacks are also built.
+    groups : array-like of shape (n_train,), default=None
+        Sources, if the estimator is to be fitted with them: an operation is then anything that
+        one source does.
+    n_attacks : int, default=50
+        Number of poisoned refits, spread over all kinds and budgets. Refits on the same data
+        in another form (order, dtype, memory layout, `n_jobs`) come on top.
+    random_state : int, RandomState instance or None, default=0
+        Of the attacks. With the same integer the same counterexample is found again.
+    verbose : int, default=0
+        If positive, show a progress bar.
+
+    Returns
+    -------
+    report : AuditReport
+        Number of attacks of each kind, the smallest slack, and what `fit` refused.
+
+    Raises
+    ------
+    BrokenCertificateError
+        An `AssertionError` that says in words which operations on which rows break which
+        promise; its attribute ``attack`` holds the attacked data.
+    TypeError
+        If the estimator has no method ``certify``.
+
+    Notes
+    -----
+    For ensembles that show ``ballots`` and ``partition_`` it also checks the step on which
+    their proof stands: rows that nobody touched keep their partition, and members whose
+    partitions nobody touched keep all their ballots. Warnings during the refits are silenced;
+    a :class:`~certified_ensembles.CertificateWarning` is quoted in the message.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from certified_ensembles import DeepPartitionAggregation
+    >>> from certified_ensembles.audit import check_certificate
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = DeepPartitionAggregation(n_partitions=15)
+    >>> report = check_certificate(clf, X[::2], y[::2], X[1::6], n_attacks=5)
+    >>> report.n_attacks["rows reordered"]
+    1
+    """
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+    return _Audit(estimator, X, y, X_test, groups, rng).run(n_attacks, verbose)
+
+
+# ---------------------------------------------------------------- one fit and what it says
+
+
+@dataclass
+class _Outcome:
+    """What a fitted estimator says of the test rows."""
+
+    y_pred: np.ndarray
+    radius: dict
+    ballots: np.ndarray | None  # labels; an own object for an abstention
+    partition: np.ndarray | None
+
+    def at(self, rows):
+        ballots = None if self.ballots is None else self.ballots[rows]
+        radius = {threat: r[rows] for threat, r in self.radius.items()}
+        return _Outcome(self.y_pred[rows], radius, ballots, self.partition)
+
+
+def _rows(X):
+    """Return X in a form that can be cut and joined: lists of numbers become arrays."""
+    known = is_text(X) or is_frame(X) or sp.issparse(X) or isinstance(X, np.ndarray)
+    return X if known else np.asarray(X)
+
+
+class _Audit:
+    """The clean data and the clean outcome, which every attack is held against."""
+
+    def __init__(self, estimator, X, y, X_test, groups, rng):
+        self.X, self.y, self.X_test, self.rng = _rows(X), np.asarray(y), _rows(X_test), rng
+        self.groups = None if groups is None else np.asarray(groups)
+        check_consistent_length(self.X, self.y, self.groups)
+        self.prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
+        self.estimator = self.with_params(estimator, memory=None, verbose=0)
+        self.count, self.refused, self.slack, self.warnings = Counter(), {}, None, {}
+        self.threats = None
+
+    def with_params(self, estimator, /, **params):
+        """Return a clone, with parameters of the certifying estimator changed if it has them."""
+        estimator = clone(estimator)
+        known = estimator.get_params(deep=True)
+        params = {self.prefix + name: value for name, value in params.items()}
+        return estimator.set_params(**{k: v for k, v in params.items() if k in known})
+
+    def fit(self, X, y, groups, estimator=None):
+        fit_params = {} if groups is None else {self.prefix + "groups": groups}
+        return clone(estimator or self.estimator).fit(X, y, **fit_params)
+
+    def ask(self, fitted, X_test):
+        radius = {}
+        for threat in self.threats or self.find_threats(fitted, X_test):
+            y_pred, radius[threat] = certify_through(fitted, X_test, threat)
+        inner, ballots = find_ensemble(fitted), None
+        if hasattr(inner, "ballots"):
+            rows = fitted[:-1].transform(X_test) if self.prefix else X_test
+            codes = inner.ballots(rows)
+            labels = np.append(np.asarray(inner.classes_, dtype=object), None)
+            ballots = labels[codes]  # -1, an abstention, is the last: None
+        return _Outcome(np.asarray(y_pred), radius, ballots, getattr(inner, "partition_", None))
+
+    def find_threats(self, fitted, X_test):
+        """Return the threats that the estimator certifies, its default one first."""
+        default = effective_threat(fitted)
+        certify_through(fitted, X_test)  # an error here is the estimator's own
+        self.threats = [default]
+        for threat in (t for t in THREATS if t != default):
+            try:
+                certify_through(fitted, take(X_test, [0]), threat)
+            except ValueError:
+                continue
+            self.threats.append(threat)
+        return self.threats
+
+    def quietly(self, function, *args):
+        """Call a function; keep what a CertificateWarning says for the message."""
+        with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
+            warnings.simplefilter("always")
+            result = function(*args)
+        for warning in caught:
+            if issubclass(warning.category, CertificateWarning):
+                self.warnings[str(warning.message)] = None
+        return result
+
+    # ------------------------------------------------------------ the run
+
+    def run(self, n_attacks, verbose):
+        self.fitted = self.quietly(self.fit, self.X, self.y, self.groups)
+        self.clean = self.quietly(self.ask, self.fitted, self.X_test)
+        ensemble = find_ensemble(self.fitted)
+        # Noise models know the labels seen and no others, and say so.
+        open_set = getattr(ensemble, "classes", None) is None
+        self.open_set = open_set and getattr(ensemble, "certificate", "exact") == "exact"
+        self.largest = max(1, *(int(r.max(initial=0)) for r in self.clean.radius.values()))
+        table = [
+            kind for kind, (_, for_sources) in ATTACKS.items()
+            if not for_sources or self.groups is not None
+        ]  # fmt: skip
+        with tqdm(total=len(SAME_DATA) + n_attacks + 2, desc="audit", disable=not verbose) as bar:
+            self.probe_hasher(ensemble)
+            bar.update()
+            self.ask_otherwise()
+            bar.update()
+            for kind, variant in SAME_DATA.items():
+                for words, data in variant(self):
+                    self.refit(Attack(kind, words, *data[:3]), data[3], *data[4:])
+                bar.update()
+            for i in range(n_attacks):
+                kind = table[i % len(table)]
+                budget = 1 if i < len(table) else int(self.rng.integers(1, self.largest + 1))
+                edit = ATTACKS[kind][0](self, budget)
+                if edit is not None:
+                    self.refit(apply_edit(self, kind, edit))
+                bar.update()
+        return AuditReport(dict(self.count), self.slack, self.refused)
+
+    def refit(self, attack, order=None, estimator=None):
+        if attack.n_operations and not set(attack.n_operations) & set(self.clean.radius):
+            return  # nothing is promised
+        try:
+            fitted = self.quietly(self.fit, attack.X, attack.y, attack.groups, estimator)
+        except Exception as error:  # data that is refused breaks no promise
+            self.refused.setdefault(attack.kind, f"{type(error).__name__}: {error}")
+            return
+        after = self.quietly(self.ask, fitted, self.X_test)
+        self.count[attack.kind] += 1
+        if not attack.n_operations:
+            self.same(attack, after, order=np.arange(len(self.y)) if order is None else order)
+        else:
+            self.within_radius(attack, after)
+            self.untouched_members(attack, after)
+
+    # ------------------------------------------------------------ the claims
+
+    def same(self, attack, after, rows=None, order=None):
+        """Without an operation nothing may change: no prediction, partition, ballot or radius."""
+        rows = np.arange(n_rows(self.X_test)) if rows is None else rows
+        before = self.clean.at(rows)
+        for i in np.flatnonzero(after.y_pred != before.y_pred)[:1]:
+            radius = max(int(r[i]) for r in before.radius.values())
+            self.fail(f"changes the prediction of test row {rows[i]} from "
+                      f"{as_change(before.y_pred[i], after.y_pred[i])} without any operation "
+                      f"(certified radius: {radius})", attack, int(rows[i]), radius)  # fmt: skip
+        if order is not None and before.partition is not None:
+            old, new = before.partition[order], after.partition
+            for i in np.flatnonzero(old != new)[:1]:
+                self.fail(f"moves {np.sum(old != new)} training rows to other partitions without "
+                          f"any operation, for instance row {order[i]} from {old[i]} to {new[i]}",
+                          attack)  # fmt: skip
+        if before.ballots is not None:
+            other = after.ballots != before.ballots
+            for i, j in np.argwhere(other)[:1]:
+                self.fail(f"changes ballots of {other.any(axis=0).sum()} of {other.shape[1]} "
+                          f"members without any operation, such as {j} on test row {rows[i]} "
+                          f"from {before.ballots[i, j]!r} to {after.ballots[i, j]!r}",
+                          attack, int(rows[i]))  # fmt: skip
+        for threat, radius in before.radius.items():
+            for i in np.flatnonzero(after.radius[threat] != radius)[:1]:
+                self.fail(f"changes the radius of test row {rows[i]} (threat={threat!r}) from "
+                          f" {radius[i]} to {after.radius[threat][i]} without any operation",
+                          attack, int(rows[i]), int(radius[i]))  # fmt: skip
+
+    def within_radius(self, attack, after):
+        changed = after.y_pred != self.clean.y_pred
+        for threat, n_operations in attack.n_operations.items():
+            radius = self.clean.radius.get(threat)
+            if radius is None or not changed.any():
+                continue
+            slack = n_operations - radius[changed]
+            i = np.flatnonzero(changed)[slack.argmin()]
+            if slack.min() <= 0:
+                self.fail(
+                    f"changes the prediction of test row {i} from "
+                    f"{as_change(self.clean.y_pred[i], after.y_pred[i])} with {n_operations} "
+                    f"operation{'s' * (n_operations != 1)}, within its certified radius of "
+                    f"{radius[i]} (threat={threat!r})", attack, int(i), int(radius[i])
+                )  # fmt: skip
+            self.slack = min(int(slack.min()), self.slack or int(slack.min()))
+
+    def untouched_members(self, attack, after):
+        """Rows that nobody touched stay in their partition, and so do ballots of the others."""
+        before = self.clean
+        if before.ballots is None or before.partition is None:
+            return
+        old, new = before.partition[attack.origin], after.partition[attack.kept]
+        moved = np.flatnonzero(old != new)
+        if len(moved):
+            i = moved[0]
+            self.fail(
+                f"moves {len(moved)} rows that it does not touch to other partitions, for instance"
+                f" training row {attack.origin[i]} from partition {old[i]} to {new[i]}", attack
+            )  # fmt: skip
+        touched = np.union1d(
+            np.delete(before.partition, attack.origin), np.delete(after.partition, attack.kept)
+        )
+        spread = getattr(find_ensemble(self.fitted), "spread_degree", 1)
+        changed = np.flatnonzero((after.ballots != before.ballots).any(axis=0))
+        if spread == 1:
+            changed = np.setdiff1d(changed, touched)
+            if len(changed):
+                self.fail(f"changes ballots of {len(changed)} members whose partitions it does "
+                          f"not touch, for instance of member {changed[0]}", attack)  # fmt: skip
+        elif len(changed) > spread * len(touched):
+            self.fail(f"touches {len(touched)} partitions, each seen by {spread} members, and "
+                      f"changes the ballots of {len(changed)} members", attack)  # fmt: skip
+
+    def fail(self, what, attack, test_index=None, radius=None):
+        name = type(find_ensemble(self.fitted)).__name__
+        sources = "" if attack.groups is None else f", {self.prefix}groups=attack.groups"
+        lines = [
+            f"The certificate of {name} is void: {attack.kind!r} {what}.",
+            f"  The attack: {attack.words}.",
+            "  Replay: attack = error.attack; compare clone(estimator).fit(attack.X, attack.y"
+            f"{sources}) with a fit on the data as they were. The same random_state finds it.",
+            *(f"  A fit warned: {message}" for message in self.warnings),
+            "  A member must be a function of its own rows and its seed, the partition of a row "
+            "a function of that row. Look for random draws without a random_state, shared state, "
+            "steps fitted on all rows, and hashers that add up floats.",
+        ]
+        raise BrokenCertificateError("\n".join(lines), attack, test_index, radius)
+
+    # ------------------------------------------------------------ questions without a refit
+
+    def ask_otherwise(self):
+        """Ask for test rows alone, in another order, and by predict: answers stay the same."""
+        order = self.rng.permutation(n_rows(self.X_test))
+        asked = [(np.array([i]), f"ask for test row {i} alone") for i in order[:_N_ALONE]]
+        for rows, words in [(order, f"ask for test rows in the order {as_list(order)}"), *asked]:
+            after = self.quietly(self.ask, self.fitted, take(self.X_test, rows))
+            attack = Attack("test rows in other company", words, self.X, self.y, self.groups)
+            self.same(attack, after, rows)
+            self.count[attack.kind] += 1
+        y_pred = self.quietly(self.fitted.predict, self.X_test)
+        held = np.max(list(self.clean.radius.values()), axis=0) >= 0
+        for i in np.flatnonzero((y_pred != self.clean.y_pred) & held)[:1]:
+            attack = Attack("predict against certify", "none", self.X, self.y, self.groups)
+            self.fail(f"finds {plain(y_pred[i])!r} predicted for test row {i}, and "
+                      f"{plain(self.clean.y_pred[i])!r} certified", attack, int(i))  # fmt: skip
+
+    def probe_hasher(self, ensemble):
+        """Hash rows alone, turned round and in other layouts: each must keep its value."""
+        if self.groups is not None or not hasattr(ensemble, "hasher"):
+            return
+        hasher = resolve_hasher(ensemble.hasher)
+        index = self.rng.permutation(n_rows(self.X))[:_N_PROBED]
+        X, y = take(self.X, index), self.y[index]
+        if self.prefix:
+            X = _rows(self.fitted[:-1].transform(X))
+
+        def hashed(rows, labels):
+            return np.asarray(hasher(rows, labels) if uses_labels(hasher) else hasher(rows))
+
+        def check(X, what):
+            everyone, turned = np.arange(n_rows(X)), np.arange(n_rows(X))[::-1]
+            blank = blank_rows(take(X, [0]))
+            forms = [("alone", take(X, [i]), [i]) for i in everyone]
+            if blank is not None:
+                forms += [
+                    ("before a blank row", stack_rows(take(X, [i]), blank), [i]) for i in everyone
+                ]
+            forms += [("in reverse order", take(X, turned), turned)]
+            forms += [(words, other, everyone) for words, other in other_forms(X, self.rng)]
+            expected = hashed(X, y)
+            for words, rows, which in forms:
+                labels = y[np.resize(which, n_rows(rows))]
+                values = hashed(rows, labels)[: len(which)]
+                for j in np.flatnonzero(values != expected[which])[:1]:
+                    i = which[j]
+                    attack = Attack(
+                        "hasher probed", f"hash {what} {index[i]} {words}", rows, labels
+                    )
+                    self.fail(f"changes the hash of a row from {expected[i]} (in a table of "
+                              f"{len(y)} rows) to {values[j]}", attack)  # fmt: skip
+            self.count["hasher probed"] += 1
+
+        self.quietly(check, X, "training row")
+        if isinstance(X, np.ndarray) and X.dtype.kind == "f":
+            # Rows whose float sum depends on the order of summation and on the precision.
+            values = np.array([2**25, -(2**25), 1, 0.1, 1 / 3, 2**-20], dtype=np.float32)
+            hard = self.rng.choice(values, size=X.shape).astype(X.dtype)
+            try:
+                self.quietly(hasher, hard)
+            except ValueError:
+                return  # refused: an attacker cannot insert such rows either
+            self.quietly(check, hard, "a made-up row for training row")

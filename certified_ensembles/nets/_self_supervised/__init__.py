@@ -1,0 +1,1 @@
+"""Unsupervised nets as transformers: one training loop, RotNet and SimCLR."""

@@ -1,0 +1,224 @@
+"""What comes before members or weights and must not see labels: its steps, and what they say."""
+
+import contextlib
+import re
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_selection import SelectorMixin, VarianceThreshold
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_memory
+
+from .._certificate import CertificateWarning
+from .._data.blocks import fixed_blocks
+from .._data.canonical import order_rows
+from .._data.containers import n_rows, take
+from .._deterministic import (
+    draws_globally,
+    global_seed,
+    is_net,
+    one_thread,
+    parts_of,
+    plain_floats,
+    seeded_clones,
+)
+from ..hashers import ContentHasher
+
+
+def _nested_steps(step):
+    """Yield what is nested in pipelines, unions and column transformers, without placeholders."""
+    if isinstance(step, Pipeline):
+        parts = step.steps
+    elif isinstance(step, FeatureUnion):
+        parts = step.transformer_list
+    elif isinstance(step, ColumnTransformer):
+        parts = step.transformers
+    else:
+        if step is not None and not isinstance(step, str):
+            yield step
+        return
+    for part in parts:
+        yield from _nested_steps(part[1])
+
+
+def check_label_free(representation, refuse):
+    """Refuse steps that learn from labels, and warn of frozen ones that may have seen them.
+
+    Parameters
+    ----------
+    representation : transformer
+    refuse : callable
+        ``refuse(step)`` returns the message for a step that needs labels.
+
+    Raises
+    ------
+    ValueError
+        If a step says that it needs labels, or cannot transform.
+
+    Warns
+    -----
+    CertificateWarning
+        If a frozen step is one that learns from labels, or holds one.
+    """
+    for step in _nested_steps(representation):
+        if not hasattr(step, "transform"):
+            raise ValueError(
+                f"representation={step!r} has no transform: pass an unsupervised transformer, "
+                "such as PCA or LaplacianEigenmap."
+            )
+        if not isinstance(step, FrozenEstimator):
+            if get_tags(step).target_tags.required:
+                raise ValueError(refuse(step))
+        elif any(map(_may_have_seen_labels, parts_of(step.estimator))):
+            warnings.warn(
+                f"The certificate holds only if {step!r}, frozen in the representation, was "
+                "fitted on labels that an attacker does not touch. If it has seen the training "
+                "labels, use an unsupervised representation.",
+                CertificateWarning,
+                stacklevel=5,
+            )
+
+
+def _may_have_seen_labels(part):
+    """Say whether something inside a frozen step is of a kind that is fitted with labels."""
+    # A selector only says that it can do without them: by its variances, none other does.
+    if isinstance(part, SelectorMixin):
+        return not isinstance(part, VarianceThreshold)
+    return isinstance(part, BaseEstimator) and get_tags(part).target_tags.required
+
+
+def _supervised_message(step):
+    return (
+        f"The step {step!r} learns from labels, so that a flipped label may change every weight "
+        "behind it. Replace it by an unsupervised one (PCA, TruncatedSVD, VarianceThreshold, "
+        'LaplacianEigenmap), or use certificate="monte_carlo" with the pipeline as estimator.'
+    )
+
+
+def _learn(step, rows, row_of_copy, seed, n_jobs):
+    """Fit one unsupervised step, without labels, and apply it. What `memory` caches.
+
+    Parameters
+    ----------
+    step : transformer
+        Unfitted.
+    rows : the different training rows, in canonical order
+    row_of_copy : ndarray of shape (n_train,)
+        Index into `rows` of every training row.
+    seed, n_jobs : int
+
+    Returns
+    -------
+    step : transformer
+        Fitted on all rows.
+    features : of the different rows
+    """
+    if isinstance(step, FrozenEstimator):
+        return step, _apply(step, rows, n_jobs)
+    single = is_net(step)
+    copies = plain_floats(take(rows, row_of_copy), single)
+    try:
+        # A net is the one step worth many threads.
+        with (
+            contextlib.nullcontext() if single else one_thread,
+            global_seed(seed, draws_globally(step)),
+        ):
+            step = step.fit(copies)
+    except (TypeError, ValueError) as error:
+        if re.search(r"\by\b", str(error)):
+            raise ValueError(_supervised_message(step)) from error
+        raise
+    del copies
+    return step, _apply(step, rows, n_jobs)
+
+
+def _apply(step, X, n_jobs):
+    """Transform rows in blocks of one shape, so that a row's features depend on it alone."""
+    single = is_net(step)
+
+    def transform(rows, index):
+        with one_thread:
+            block = step.transform(plain_floats(take(X, index), single))
+        return block[: rows.stop - rows.start]
+
+    parts = Parallel(n_jobs=n_jobs, require="sharedmem")(
+        delayed(transform)(*block) for block in fixed_blocks(n_rows(X), 1)
+    )
+    if sp.issparse(parts[0]):
+        return sp.vstack(parts, format="csr")
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+class LabelFreeFeatures:
+    """Unsupervised steps, fitted once on the rows in canonical order and on nothing else.
+
+    Parameters
+    ----------
+    steps : list of transformer
+        Unfitted.
+    random_state : int or None
+        If an int, every nested `random_state` is set to it.
+    n_jobs, memory
+        As in the estimators.
+
+    Attributes
+    ----------
+    order : ndarray of shape (n_train,)
+        Canonical order of the training rows.
+    row_of_copy : ndarray of shape (n_train,)
+        For every training row in canonical order, the index of its features among the
+        different rows.
+    """
+
+    def __init__(
+        self, steps, *, random_state=None, n_jobs=None, memory=None, refuse=_supervised_message
+    ):
+        for step in steps:
+            check_label_free(step, refuse)
+        self.steps = steps
+        self.random_state, self.n_jobs, self.memory = random_state, n_jobs, memory
+
+    def fit_transform(self, X):
+        """Fit the steps; return the features of the different training rows, in order."""
+        self.order, all_differ = order_rows(X)
+        first = np.ones(len(self.order), dtype=bool)
+        if not all_differ:
+            # Two rows that collide, once in 2**63 pairs, would share features: no label is
+            # involved.
+            digest = ContentHasher()(X)[self.order]
+            first[1:] = digest[1:] != digest[:-1]
+        self.row_of_copy = np.cumsum(first) - 1
+        rows = take(X, self.order[first])
+        memory = check_memory(self.memory)
+        cached = None if memory.location is None else memory.cache(_learn, ignore=["n_jobs"])
+        self.fitted = []
+        for step in map(self.clone, self.steps):
+            # What learns nothing is cheaper to run again than to keep.
+            learn = cached if cached is not None and get_tags(step).requires_fit else _learn
+            seed = self.random_state or 0
+            step, rows = learn(step, rows, self.row_of_copy, seed, n_jobs=self.n_jobs)
+            self.fitted.append(step)
+        return rows
+
+    def clone(self, estimator):
+        """Return a clone with our seeds."""
+        if self.random_state is None:
+            return clone(estimator)
+        return next(iter(seeded_clones(estimator, [self.random_state])))
+
+    def arrange(self, codes):
+        """Put labels in canonical order, those of copies of one row sorted."""
+        codes = codes[self.order]
+        return codes[np.lexsort((codes, self.row_of_copy))]
+
+    def transform(self, X):
+        """Return the features of any rows; those of a row depend on that row alone."""
+        for step in self.fitted:
+            X = _apply(step, X, self.n_jobs)
+        return X

@@ -1,0 +1,296 @@
+"""Recognise a linear smoother, fit what comes before it without labels, compute its weights."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_clusterer
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import LinearRegression, Ridge, RidgeClassifier
+from sklearn.neighbors import (
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+from tqdm.auto import tqdm
+
+from .._data.blocks import fixed_blocks
+from .._deterministic import one_thread
+from ..representations._label_free import LabelFreeFeatures
+from ._weights import ClusterHead, KernelRidgeHead, NeighboursHead, RidgeHead
+
+# By exact type: a subclass may predict in its own way. Our own smoothers join where they are
+# defined.
+HEADS = {
+    KNeighborsClassifier: NeighboursHead,
+    KNeighborsRegressor: NeighboursHead,
+    KernelRidge: KernelRidgeHead,
+    LinearRegression: RidgeHead,
+    RadiusNeighborsClassifier: NeighboursHead,
+    RadiusNeighborsRegressor: NeighboursHead,
+    Ridge: RidgeHead,
+    RidgeClassifier: RidgeHead,
+}
+
+
+# ---------------------------------------------------------------- recognising and refusing
+
+
+def _refuse(estimator, reason):
+    raise ValueError(
+        f"estimator={estimator!r} is no label-free linear smoother: {reason}, or use "
+        'certificate="monte_carlo", which takes any classifier.'
+    )
+
+
+def _head_of(estimator):
+    """Return what computes the weights of an estimator, or raise the reason why nothing can."""
+    head = HEADS.get(type(estimator), ClusterHead if is_clusterer(estimator) else None)
+    if head is not None:
+        reason = head.refusal(estimator)
+        return head if reason is None else _refuse(estimator, reason)
+    if "cv" in estimator.get_params(deep=False):
+        _refuse(
+            estimator,
+            "it chooses parameters by cross-validation, which looks at the labels, so that a "
+            "flipped label may change every weight. Choose them on other data and pass the plain "
+            "estimator, such as RidgeClassifier(alpha=...)",
+        )
+    names = ", ".join(sorted(cls.__name__ for cls in HEADS))
+    return _refuse(
+        estimator,
+        f"{type(estimator).__name__} is not known to have weights that depend on features alone. "
+        f"Use one of {names}, any clusterer with a predict, or a pipeline of unsupervised steps "
+        "that ends in one of these",
+    )
+
+
+def _split(estimator):
+    """Return the unfitted steps of a pipeline, which must be unsupervised, and its last one."""
+    steps = []
+    while isinstance(estimator, Pipeline):
+        steps += [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
+        estimator = estimator.steps[-1][1]
+    return steps, estimator
+
+
+# ---------------------------------------------------------------- features
+
+
+def numeric_features(X):
+    """Return rows as a matrix of doubles, dense or CSR, or raise."""
+    return check_array(X, accept_sparse="csr", dtype=np.float64)
+
+
+# ---------------------------------------------------------------- weights
+
+
+class LinearSmoother(BaseEstimator):
+    """The label-free weights of a scikit-learn estimator.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        `RidgeClassifier`, `Ridge`, `LinearRegression`, `KernelRidge`, `KNeighborsClassifier`,
+        `KNeighborsRegressor`, `RadiusNeighborsClassifier`, `RadiusNeighborsRegressor`,
+        :class:`NadarayaWatson`, :class:`ClusterVote` or a clusterer with a ``predict``, with
+        fixed parameters; or a pipeline of unsupervised steps that ends in one of them. None
+        means `RidgeClassifier`.
+    representation : transformer, default=None
+        An unsupervised step before all others.
+    random_state : int, default=None
+        If an int, every nested `random_state` is set to it.
+    n_jobs : int, default=None
+        Threads for blocks of test rows. It changes no result.
+    memory : str or object with the joblib.Memory interface, default=None
+        Where to keep fitted steps.
+    verbose : int, default=0
+        1 shows a progress bar over blocks of test rows.
+
+    Attributes
+    ----------
+    order_ : ndarray of shape (n_train,), int64
+        The canonical order of the training rows: ``X[order_]``.
+    steps_ : list
+        The fitted unsupervised steps.
+    n_train_ : int
+        Number of training rows.
+
+    Notes
+    -----
+    The score of class c is the sum of the weights of the training rows with label c, and the
+    largest score wins, ties to the smaller class. That is what the estimator itself predicts
+    when it is trained on all labels, up to rounding and the order of exact ties: regressors are
+    understood as regressions on the indicator of each class; `RidgeClassifier` regresses on
+    targets of -1 and 1, which changes all scores by one affine map.
+
+    Deviations from scikit-learn: of neighbours at one distance those that come first in
+    canonical order count; copies of one row always have equal weights; a row without neighbours
+    within the radius gets no vote at all, where scikit-learn may raise; iterative solvers of
+    ridge regression are replaced by the solution that they approach.
+
+    Weights are computed for blocks of test rows of a fixed shape, in double precision, on one
+    thread each: those of a row do not depend on the rows beside it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from certified_ensembles.smoothers import LinearSmoother
+    >>> X = np.array([[4.0], [0.0], [1.0], [9.0]])
+    >>> smoother = LinearSmoother(KNeighborsClassifier(2)).fit(X)
+    >>> for rows, weights in smoother.iter_weights([[1.5], [7.0]]):
+    ...     print(weights)
+    [[0. 1. 1. 0.]
+     [1. 0. 0. 1.]]
+    """
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        representation=None,
+        random_state=None,
+        n_jobs=None,
+        memory=None,
+        verbose=0,
+    ):
+        self.estimator = estimator
+        self.representation = representation
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.memory = memory
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Fit the unsupervised steps and what the weights need, on features alone.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str, of n_train rows
+            Training rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If the estimator is no linear smoother, its parameters look at labels, or a step
+            needs labels.
+        """
+        steps, last = _split(RidgeClassifier() if self.estimator is None else self.estimator)
+        if self.representation is not None:
+            steps = [self.representation, *steps]
+        head = _head_of(last)
+        self._features = LabelFreeFeatures(
+            steps, random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory
+        )
+        rows = numeric_features(self._features.fit_transform(X))
+        self.order_, self.steps_ = self._features.order, self._features.fitted
+        self.n_train_ = len(self.order_)
+        self._row_of_copy = self._features.row_of_copy
+        with one_thread:
+            self._head = head(self._features.clone(last), rows, np.bincount(self._row_of_copy))
+        return self
+
+    @property
+    def casts_votes(self):
+        """Whether scores are votes, rather than estimates of the indicator of each class."""
+        return self._head.votes
+
+    def arrange(self, codes):
+        """Put the labels of the training rows in the order of the weights' columns.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_train,), int
+            Labels as integers, in the order of the rows given to :meth:`fit`.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_train,), int
+            In canonical order; those of copies of one row, whose weights are equal, sorted.
+        """
+        return self._features.arrange(codes)
+
+    def map(self, function, X):
+        """Apply a function to the weights of all test rows, block by block.
+
+        Parameters
+        ----------
+        function : callable
+            Takes weights of shape (n_block, n_train), with columns in canonical order, and
+            returns a tuple of arrays of length n_block.
+        X : array-like, sparse matrix, dataframe or sequence of str, of n_samples rows
+            Test rows.
+
+        Returns
+        -------
+        results : list of ndarray
+            The arrays of all blocks, concatenated. Where few different weights occur, as with
+            cluster votes, the function sees each of them once.
+        """
+        features = numeric_features(self._features.transform(X))
+        rows_of = range(features.shape[0])
+        keys = self._keys(features)
+        if keys is not None:
+            _, rows_of, back = np.unique(keys, return_index=True, return_inverse=True)
+            features = features[rows_of]
+
+        def apply(rows, index):
+            with one_thread:
+                return function(self._block(features, rows, index))
+
+        blocks = list(fixed_blocks(len(rows_of), self.n_train_))
+        results = Parallel(n_jobs=self.n_jobs, require="sharedmem", return_as="generator")(
+            delayed(apply)(*block) for block in blocks
+        )
+        bar = tqdm(results, total=len(blocks), unit="block", disable=not self.verbose)
+        arrays = [np.concatenate(parts) for parts in zip(*bar, strict=True)]
+        return arrays if keys is None else [array[back] for array in arrays]
+
+    def _keys(self, features):
+        """Return the cluster of every row where that decides its weights, else None."""
+        parts = []
+        for rows, index in fixed_blocks(features.shape[0], 1):
+            with one_thread:
+                part = self._head.keys(features[index])
+            if part is None:
+                return None
+            parts.append(part[: rows.stop - rows.start])
+        return np.concatenate(parts)
+
+    def _block(self, features, rows, index):
+        weights = np.asarray(self._head.weights(features[index]))[: rows.stop - rows.start]
+        if len(self._row_of_copy) == weights.shape[1]:
+            return weights
+        return weights[:, self._row_of_copy]
+
+    def iter_weights(self, X):
+        """Yield the weights of blocks of test rows.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dataframe or sequence of str, of n_samples rows
+            Test rows.
+
+        Yields
+        ------
+        rows : slice
+            The test rows of the block.
+        weights : ndarray of shape (n_block, n_train), float64
+            Weight of every training row, in the order given to :meth:`fit`.
+        """
+        check_is_fitted(self, "order_")
+        features = numeric_features(self._features.transform(X))
+        place = np.argsort(self.order_)
+        for rows, index in fixed_blocks(features.shape[0], self.n_train_):
+            with one_thread:
+                weights = self._block(features, rows, index)
+            yield rows, weights[:, place]
