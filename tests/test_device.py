@@ -26,10 +26,11 @@ from certified_ensembles import (
     DeepPartitionAggregation,
     LabelFlipSmoothingClassifier,
     SemiSupervisedDPA,
-    _device,
-    _members,
 )
+from certified_ensembles._data import array_api
+from certified_ensembles._linear import device as _device
 from certified_ensembles._linear.scoring import linear_ballots, linear_scores, linear_votes
+from certified_ensembles._members import voting as _members
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
@@ -50,7 +51,7 @@ def there(request, monkeypatch):
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device here")
     if request.param == "cpu":
-        monkeypatch.setattr(_device, "_HOST", ())
+        monkeypatch.setattr(array_api, "_HOST", ())
     return functools.partial(torch.asarray, device=request.param)
 
 
@@ -212,21 +213,22 @@ def test_tensors_of_the_host_are_read_in_place(products):
     clf = DeepPartitionAggregation(n_partitions=9).fit(torch.asarray(X), torch.asarray(Y))
     np.testing.assert_array_equal(clf.ballots(torch.asarray(TESTS)), clf.ballots(TESTS))
     assert not products
-    assert np.shares_memory(_device.on_host(torch.from_numpy(TESTS)), TESTS)
+    assert np.shares_memory(array_api.on_host(torch.from_numpy(TESTS)), TESTS)
 
 
 def test_scikit_learns_own_dispatch_changes_nothing():
     code = """
 import numpy as np, sklearn, torch
 from sklearn.datasets import load_digits
-from certified_ensembles import DeepPartitionAggregation, _device
+from certified_ensembles import DeepPartitionAggregation
+from certified_ensembles._data import array_api
 X, y = load_digits(return_X_y=True)
 plain = DeepPartitionAggregation(n_partitions=9).fit(X[:900], y[:900])
 with sklearn.config_context(array_api_dispatch=True):
     rows, labels = torch.from_numpy(X), torch.from_numpy(y)
     clf = DeepPartitionAggregation(n_partitions=9).fit(rows[:900], labels[:900])
     for hosts in ((1,), ()):
-        _device._HOST = hosts
+        array_api._HOST = hosts
         assert np.array_equal(clf.certify(rows[900:]), plain.certify(X[900:]))
 """
     env = os.environ | {"SCIPY_ARRAY_API": "1"}

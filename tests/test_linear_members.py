@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from certified_ensembles._linear.scoring.problems import Task
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -19,6 +18,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation, _linear
+from certified_ensembles._linear.problems import Task
 from certified_ensembles._linear.scoring import (
     heads_trainer,
     linear_ballots,

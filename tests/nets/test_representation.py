@@ -18,7 +18,7 @@ pytest.importorskip("skorch")
 from certified_ensembles import LabelFlipSmoothingClassifier, SemiSupervisedDPA  # noqa: E402
 from certified_ensembles.audit import check_certificate  # noqa: E402
 from certified_ensembles.datasets import load_digits  # noqa: E402
-from certified_ensembles.nets import _loop  # noqa: E402
+from certified_ensembles.nets._self_supervised import loop as _loop  # noqa: E402
 from certified_ensembles.nets._self_supervised.rotnet import RotNet  # noqa: E402
 from certified_ensembles.nets._self_supervised.simclr import SimCLR  # noqa: E402
 

@@ -21,8 +21,8 @@ from certified_ensembles.nets import (  # noqa: E402
     NetworkInNetwork,
     ResNet18,
     SeededNetClassifier,
-    _side_by_side,
 )
+from certified_ensembles.nets._batched import training as _side_by_side  # noqa: E402
 from certified_ensembles.nets._batched.ops import (  # noqa: E402
     Product,
 )

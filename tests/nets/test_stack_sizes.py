@@ -14,8 +14,8 @@ from certified_ensembles.nets import (  # noqa: E402
     NetworkInNetwork,
     ResNet18,
     SeededNetClassifier,
-    _side_by_side,
 )
+from certified_ensembles.nets._batched import training as _side_by_side  # noqa: E402
 from certified_ensembles.nets._batched.stack import Stack, bytes_of_slot  # noqa: E402
 from certified_ensembles.nets._training import reproducible  # noqa: E402
 
