@@ -15,8 +15,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.parallel import Parallel, delayed
 
 from ._certificate import CertificateWarning
+from ._data.blocks import _TABLE_BYTES, row_blocks
 from ._data.canonical import canonical_bytes, canonical_order, canonical_parts
-from ._data.containers import is_stored, n_rows, table_blocks, take
+from ._data.containers import as_table, take
+from ._data.out_of_core import forget_pages, is_stored
+from ._data.table import Table
 
 __all__ = ["ContentHasher", "PixelSumHasher", "assign_partitions", "canonical_order",
            "resolve_hasher"]  # fmt: skip
@@ -156,16 +159,22 @@ class PixelSumHasher(BaseEstimator):
         ValueError
             If a value is not an integer or a sum does not fit 64 bits.
         """
-        if not sp.issparse(X):
-            X = X if isinstance(X, np.ndarray) and X.ndim else np.atleast_1d(np.asarray(X))
-            width = int(np.prod(X.shape[1:]))
-            return np.concatenate([np.empty(0, np.int64)] + [
-                self._checked(block, width).sum(axis=1, dtype=np.int64)
-                for block in table_blocks(X)
-            ])  # fmt: skip
-        X = X.tocsr()
-        self._checked(X.data, X.shape[1])
-        return np.asarray(X.astype(np.int64).sum(axis=1)).ravel()
+        table = as_table(X)
+        if table.coded:
+            raise ValueError(
+                "hasher='pixel_sum' sums integers, got values of dtype object: cells that are no "
+                "numbers; use hasher='content', which takes any row."
+            )
+        values, width = table.dense, int(np.prod(table.dense.shape[1:]))
+        if sp.issparse(values):
+            self._checked(values.data, width)
+            return np.asarray(values.astype(np.int64).sum(axis=1)).ravel()
+        sums = [np.empty(0, np.int64)]
+        for rows in row_blocks(values, _TABLE_BYTES):
+            block = self._checked(values[rows], width)
+            sums.append(block.reshape(len(block), width).sum(axis=1, dtype=np.int64))
+            forget_pages(values)
+        return np.concatenate(sums)
 
     def _checked(self, values, width):
         """Return integers as integers, if the sum of so many of them fits."""
@@ -255,11 +264,13 @@ def assign_partitions(hasher, X, y, n_partitions, n_jobs=None):
         If a hasher of the caller's gives a row another value when the row stands alone or
         among others: then the partition depends on more than the row, and nothing is certified.
     """
-    hashes = _hash_in_threads(hasher, X, y, n_jobs)
-    partition = residues(hashes, n_partitions)
-    if not isinstance(hasher, ContentHasher | PixelSumHasher):
-        _probe(hasher, X, y, hashes)
-    return partition
+    table = as_table(X)
+    if isinstance(hasher, ContentHasher | PixelSumHasher):
+        return residues(_hash_in_threads(hasher, table, y, n_jobs), n_partitions)
+    rows = table.given if isinstance(X, Table) else X  # a hasher of the caller's knows no tables
+    hashes = _hash(hasher, rows, y, len(table))
+    _probe(hasher, rows, y, hashes)
+    return residues(hashes, n_partitions)
 
 
 def residues(hashes, n_partitions):
@@ -268,27 +279,29 @@ def residues(hashes, n_partitions):
     return (hashes.astype(wide) % wide(n_partitions)).astype(np.int64)
 
 
-def _hash_in_threads(hasher, X, y, n_jobs):
+def _hash_in_threads(hasher, table, y, n_jobs):
     """Hash rows, in threads where Python lets go of them: for long rows in memory."""
     n_jobs_at_once = effective_n_jobs(n_jobs)
-    table = isinstance(X, np.ndarray) and not is_stored(X) and X.dtype.kind in "biuf"
-    threaded = n_jobs_at_once > 1 and table and isinstance(hasher, ContentHasher)
-    if not threaded or X.nbytes < _LONG_ROW * len(X):
-        return _hash(hasher, X, y)
-    bounds = np.linspace(0, len(X), 4 * n_jobs_at_once + 1).astype(int)
+    threaded = n_jobs_at_once > 1 and table.is_plain and isinstance(hasher, ContentHasher)
+    rows = table.dense
+    if not threaded or is_stored(rows) or rows.nbytes < _LONG_ROW * len(rows):
+        return _hash(hasher, table, y, len(table))
+    bounds = np.linspace(0, len(rows), 4 * n_jobs_at_once + 1).astype(int)
     y = np.asarray(y)
     parts = Parallel(n_jobs=n_jobs, require="sharedmem")(
-        delayed(_hash)(hasher, X[a:b], y[a:b]) for a, b in itertools.pairwise(bounds) if a < b
+        delayed(_hash)(hasher, rows[a:b], y[a:b], b - a)
+        for a, b in itertools.pairwise(bounds)
+        if a < b
     )
     return np.concatenate(parts)
 
 
-def _hash(hasher, X, y):
+def _hash(hasher, X, y, n):
     hashes = np.asarray(hasher(X, y) if uses_labels(hasher) else hasher(X))
-    if hashes.dtype.kind not in "iub" or hashes.shape != (n_rows(X),):
+    if hashes.dtype.kind not in "iub" or hashes.shape != (n,):
         raise ValueError(
             f"hasher={hasher!r} returned an array of dtype {hashes.dtype} and shape "
-            f"{hashes.shape} for {n_rows(X)} rows; it must return one integer a row, shape "
+            f"{hashes.shape} for {n} rows; it must return one integer a row, shape "
             "(n_samples,), because only integers are the same on every machine."
         )
     return hashes
@@ -299,8 +312,8 @@ def _probe(hasher, X, y, hashes):
     index = np.unique(np.linspace(0, len(hashes) - 1, _N_PROBED).astype(int))
     y = np.asarray(y)
     try:
-        alone = [_hash(hasher, take(X, [i]), y[[i]])[0] for i in index]
-        turned = _hash(hasher, take(X, index[::-1]), y[index[::-1]])[::-1]
+        alone = [_hash(hasher, take(X, [i]), y[[i]], 1)[0] for i in index]
+        turned = _hash(hasher, take(X, index[::-1]), y[index[::-1]], len(index))[::-1]
     except Exception as error:
         reason = f"it fails on single rows ({type(error).__name__}: {error})"
     else:

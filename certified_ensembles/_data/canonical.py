@@ -6,13 +6,14 @@ row: two rows with equal values get equal bytes whatever their dtype, memory lay
 container, and whatever other rows stand beside them.
 """
 
-import datetime
-import numbers
-
 import numpy as np
 import scipy.sparse as sp
 
-from .containers import as_table, canonical_csr, native, table_blocks
+from .blocks import _TABLE_BYTES, row_blocks
+from .cells import number_pairs, ordered, plain_floats
+from .containers import as_table, native
+from .mixed import mixed_bytes, mixed_ranks
+from .out_of_core import forget_pages
 
 # A row with at most one nonzero value in eight is encoded by its nonzeros, so that
 # a wide sparse matrix is never filled in; the rule looks at the row alone.
@@ -20,8 +21,8 @@ _SPARSE_SHARE = 8
 
 # Columns that are tried first to tell rows apart: one does for fractions, but images begin alike.
 _LEADING = (1, 64)
-
-_MISSING = object()
+# Rows of mixed tables that are encoded at once.
+_MIXED_ROWS = 4096
 
 
 # ---------------------------------------------------------------- bytes of a row, for hashing
@@ -51,13 +52,38 @@ def canonical_parts(X):
 
     The rows of plain tables are views, good until the next part.
     """
-    for part in table_blocks(X):
-        if sp.issparse(part):
-            yield b"", _sparse_bytes(canonical_csr(part))
-        elif part.dtype.kind == "O":
-            yield b"", map(_object_bytes, part)
-        else:
-            yield _dense_parts(native(part))
+    table = as_table(X)
+    if sp.issparse(table.dense):
+        for rows in row_blocks(table.dense, _TABLE_BYTES):
+            yield b"", _sparse_bytes(table.dense[rows])
+        return
+    if table.coded:
+        for start in range(0, len(table), _MIXED_ROWS):
+            rows = np.arange(start, min(start + _MIXED_ROWS, len(table)))
+            yield b"", mixed_bytes(table.take(rows), _numeric_bytes)
+        return
+    for rows in row_blocks(table.dense, _TABLE_BYTES):
+        part = native(table.dense[rows])
+        width = int(np.prod(part.shape[1:]))
+        yield _dense_parts(part.reshape(len(part), width))
+        forget_pages(table.dense)
+
+
+def _numeric_bytes(values, long_rows):
+    """Return the bytes of rows that are all numbers, in tables that hold other rows too.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_columns), float64
+    long_rows : dict of int to list
+        The cells of the rows that hold a number that is no double.
+    """
+    out = np.empty(len(values), dtype=object)
+    if len(values):
+        out[:] = list(_joined(*_dense_parts(values)))
+    for i, cells in long_rows.items():
+        out[i] = _TAGS[3] + number_pairs(cells).astype("<f8").tobytes()
+    return out
 
 
 def _joined(tag, rows):
@@ -153,131 +179,33 @@ def _encode(A, level):
     """Encode rows that are all of one level."""
     tag = _TAGS[level]
     if level == 3:
-        return tag, [_pairs(row).astype("<f8").tobytes() for row in A]
+        return tag, [number_pairs(row).astype("<f8").tobytes() for row in A]
     A = A.astype(_DTYPES[level], copy=False)
-    A = _plain(A) if level else np.ascontiguousarray(A)
+    A = plain_floats(A) if level else np.ascontiguousarray(A)
     raw, width = memoryview(A.reshape(-1).view(np.uint8)), A.shape[1] * A.dtype.itemsize
     return tag, [raw[i * width : (i + 1) * width] for i in range(len(A))]
-
-
-def _plain(A):
-    """Return floats with one zero and one NaN."""
-    A = A + A.dtype.type(0)  # -0.0 + 0.0 is 0.0
-    if A.size and np.isnan(A.min()):  # a NaN passes through
-        A[np.isnan(A)] = np.nan
-    return A
-
-
-def _pairs(row):
-    """Return (2, n) float64: each number as the nearest double and the exact remainder."""
-    high = [float(v) for v in row]
-    low = [
-        float(int(v) - int(h)) if isinstance(v, numbers.Integral)
-        else float(v - type(v)(h)) if np.isfinite(h) else 0.0
-        for v, h in zip(row, high, strict=True)
-    ]  # fmt: skip
-    return _plain(np.array([high, low]))
-
-
-# ---------------------------------------------------------------- rows of objects
-
-
-def _cell(value):
-    """Return a cell as None (missing), an exact number, or a string, bytes or time."""
-    if isinstance(value, np.generic) and value.dtype.kind in "biufUS":
-        value = value.item()
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return _MISSING
-    if isinstance(value, float | int | bool | np.longdouble):
-        return value if value == value else _MISSING  # NaN differs from itself
-    if isinstance(value, str | bytes):
-        return value
-    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
-        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
-    if isinstance(value, datetime.date | np.datetime64):
-        value = np.datetime64(value, "ns")
-    if isinstance(value, datetime.timedelta | np.timedelta64):
-        value = np.timedelta64(value, "ns")
-    if isinstance(value, np.datetime64 | np.timedelta64):
-        return _MISSING if np.isnat(value) else str(value)
-    raise TypeError(
-        f"A cell of type {type(value).__name__} has no canonical bytes, the argument must be a "
-        "string or a number (or a date, or missing): encode the column first or pass a "
-        "hasher of your own."
-    )
-
-
-def _object_bytes(row):
-    cells = [_cell(value) for value in row]
-    if any(isinstance(cell, str | bytes) for cell in cells):
-        return b"o" + b"".join(map(_cell_key, cells))
-    # All numbers: the bytes of the numeric row, whatever column type carried them.
-    pairs = _pairs([np.nan if cell is _MISSING else cell for cell in cells])
-    if pairs[1].any():
-        return _TAGS[3] + pairs.astype("<f8").tobytes()
-    return next(iter(_joined(*_dense_parts(pairs[:1]))))
-
-
-def _cell_key(cell):
-    """Return bytes that sort like the cell and end themselves: numbers, strings, missing."""
-    if cell is _MISSING:
-        return b"\x04"
-    if isinstance(cell, str | bytes):
-        kind, raw = (
-            (b"\x02", cell.encode("utf-8", "surrogatepass"))
-            if isinstance(cell, str)
-            else (b"\x03", cell)
-        )
-        return kind + raw.replace(b"\x00", b"\x00\xff") + b"\x00\x00"
-    return b"\x01" + _ordered(_pairs([cell])[:, 0]).tobytes()
 
 
 # ---------------------------------------------------------------- order of rows
 
 
-def _ordered(A):
-    """Return big-endian unsigned integers that sort like the numbers in A; NaN last."""
-    kind, size = A.dtype.kind, A.dtype.itemsize
-    if kind == "b" or A.dtype == np.uint8:
-        return A.astype(np.uint8)
-    if kind == "f":
-        A = np.ascontiguousarray(_plain(A.astype(np.float32 if size <= 4 else np.float64)))
-        bits = A.view(f"i{A.dtype.itemsize}")
-        keys = bits >> (8 * A.dtype.itemsize - 1)  # all ones for negative numbers
-        keys |= np.iinfo(keys.dtype).min
-        keys ^= bits
-        return keys.astype(keys.dtype.newbyteorder(">")).view(f">u{A.dtype.itemsize}")
-    if kind == "u":
-        return A.astype(f">u{size}")
-    sign = np.array(1 << (8 * size - 1), dtype=f"u{size}")
-    return (A.astype(f"i{size}").view(f"u{size}") ^ sign).astype(f">u{size}")
-
-
 def _sort_keys(X):
     """Return one bytes object a row that sorts like the row and ends itself."""
     table = as_table(X)
-    if sp.issparse(table):
-        return _sparse_keys(canonical_csr(table))
-    if table.dtype.kind == "O":
-        return [_object_key(row) for row in table]
-    table = native(table)
+    if sp.issparse(table.dense):
+        return _sparse_keys(table.dense)
+    if table.coded:
+        return mixed_ranks(table).tolist()
+    table = native(table.dense).reshape(len(table), -1)
     if _is_long(table):
-        return [_ordered(_pairs(row).T).tobytes() for row in table]
-    keys = _ordered(table)
+        return [ordered(number_pairs(row).T).tobytes() for row in table]
+    keys = ordered(table)
     raw, width = memoryview(keys.tobytes()), table.shape[1] * keys.dtype.itemsize
     return [bytes(raw[i * width : (i + 1) * width]) for i in range(len(keys))]
 
 
 def _is_long(A):
     return A.dtype.kind == "f" and A.dtype.itemsize > 8
-
-
-def _object_key(row):
-    cells = [_cell(value) for value in row]
-    if any(isinstance(cell, str | bytes) for cell in cells):
-        return b"\x01" + b"".join(map(_cell_key, cells))
-    pairs = _pairs([np.nan if cell is _MISSING else cell for cell in cells])
-    return b"\x00" + _ordered(pairs.T).tobytes()
 
 
 def _sparse_keys(A):
@@ -291,9 +219,9 @@ def _sparse_keys(A):
     place = np.where(positive, A.shape[1] - A.indices.astype(np.int64), A.indices)
     high, low = A.data.astype(np.float64), 0
     if A.data.dtype.kind in "iu" and A.data.dtype.itemsize == 8 and (np.abs(high) >= 2**53).any():
-        high, low = _ordered(_pairs(A.data))  # doubles alone do not tell such integers apart
+        high, low = ordered(number_pairs(A.data))  # doubles alone do not tell such integers apart
     else:
-        high = _ordered(high)
+        high = ordered(high)
     entry = np.empty(
         A.nnz, dtype=[("side", "u1"), ("place", ">u8"), ("high", ">u8"), ("low", ">u8")]
     )
@@ -339,6 +267,7 @@ def canonical_order(X, y=None, *others):
 
 def order_rows(X, y=None, *others):
     """Return what :func:`canonical_order` does, and whether rows are known to differ in X."""
+    X = as_table(X)
     for n_columns in _LEADING:
         start = _leading_columns(X, n_columns)
         if start is None:
@@ -361,12 +290,12 @@ def _leading_columns(X, n_columns):
 
     Where all differ they decide alone.
     """
-    if not isinstance(X, np.ndarray) or X.dtype.kind not in "biuf" or X.ndim < 2 or not X.size:
+    if not X.is_plain or not X.dense.size:
         return None
-    table = native(X.reshape(len(X), -1)[:, :n_columns])
+    table = native(X.dense.reshape(len(X), -1)[:, :n_columns])
     if _is_long(table):
         return None
-    keys = np.ascontiguousarray(_ordered(table))
+    keys = np.ascontiguousarray(ordered(table))
     if keys.shape[1] == 1:
         return keys[:, 0].astype(keys.dtype.newbyteorder("="))
     return keys.view(f"S{keys.shape[1] * keys.dtype.itemsize}")[:, 0]

@@ -8,17 +8,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
 from .array_api import on_host
-from .containers import (
-    exact_array,
-    forget_pages,
-    is_dask,
-    is_frame,
-    is_stored,
-    is_text,
-    n_rows,
-    scratch_for,
-    stored_blocks,
-)
+from .containers import exact_array, is_frame, is_text, n_rows
+from .out_of_core import forget_pages, is_dask, is_stored, scratch_for, stored_blocks
 
 
 class ValidatesInput:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import _num_samples, check_memory
 from tqdm.auto import tqdm
 
 from .._data.canonical import canonical_order
-from .._data.containers import dense_width, n_rows, own_copy, take
+from .._data.containers import n_rows, own_copy, take
 from .._deterministic import (
     draws_globally,
     global_seed,
@@ -69,7 +69,7 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
     sizes = [len(rows) for rows in rows_of_member]
     filled = [i for i, size in enumerate(sizes) if size]
     trainer = None if params else batch_trainer(estimator)
-    width, row_bytes, most_bytes = 1, dense_width(X), _CHUNK_BYTES
+    width, row_bytes, most_bytes = 1, getattr(X,'row_bytes',0), _CHUNK_BYTES
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
         # Heads are cheap to cut: several chunks a worker, so that all end at about one time.

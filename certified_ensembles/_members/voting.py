@@ -14,7 +14,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._data.array_api import is_on_device
 from .._data.blocks import BLOCK_ROWS
-from .._data.containers import dense_width, n_rows, own_copy, take
+from .._data.containers import n_rows, own_copy, take
 from .._deterministic import one_thread, plain_floats
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
@@ -104,7 +104,7 @@ def iter_votes(members, seen, classes, X, **how):
 def _iter_spans(ask, members, X, row_bytes, *, steps, single, n_jobs, verbose=0):
     """Yield what members answer, some blocks of test rows at a time."""
     n, blocks_of, size, most_bytes = n_rows(X), _blocks, BLOCK_ROWS, _SPAN_BYTES
-    row_bytes += dense_width(X)
+    row_bytes += getattr(X,'row_bytes',0)
     if is_on_device(X):
         row_bytes += 8 * X.shape[1]
         blocks_of, size, most_bytes = device_blocks, block_rows(X), SPAN_BYTES

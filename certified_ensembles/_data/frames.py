@@ -1,0 +1,363 @@
+"""Frames of pandas, polars and Arrow: their columns as cells, and cells as their columns."""
+
+import importlib
+
+import numpy as np
+import scipy.sparse as sp
+
+from .cells import (
+    BYTES,
+    MISSING,
+    NUMBER,
+    SPAN,
+    TEXT,
+    TIME,
+    CellError,
+    factorize,
+    kind_of,
+)
+from .sparse import canonical_csr
+from .table import Coded, Container, Table, coded_or_doubles, join_columns
+
+# Integers up to here are doubles.
+_EXACT = 2**53
+
+
+def frame_table(X):
+    """Return a dataframe as a table, its names kept for the frames that members get.
+
+    Parameters
+    ----------
+    X : dataframe of pandas or polars, or a table of Arrow
+
+    Returns
+    -------
+    table : Table
+
+    Raises
+    ------
+    TypeError
+        If a cell has no canonical form; the message names its column and row.
+    """
+    if hasattr(X, "get_column"):
+        return _polars_table(X)
+    if hasattr(X, "to_pandas") and not hasattr(X, "iloc"):
+        pandas = importlib.import_module("pandas")
+        X = X.to_pandas(types_mapper=pandas.ArrowDtype)
+    if not hasattr(X, "iloc"):
+        raise TypeError(
+            f"X is a {type(X).__name__}, which is no dataframe that is known here: pass one of "
+            "pandas or polars, or an array."
+        )
+    return _pandas_table(X)
+
+
+def coded(values, where=""):
+    """Return cells as a column: doubles if all are, else codes.
+
+    Parameters
+    ----------
+    values : sequence of objects
+    where : str
+        What an error calls the column.
+    """
+    try:
+        codes, cells = factorize(values)
+    except CellError as error:
+        place = getattr(error, "place", "?")
+        raise TypeError(f"{error} It stands in {where}row {place} of X.") from error
+    return _column_of(codes, cells)
+
+
+def exact_times(values, other):
+    """Say whether times are the same in another unit: out of range they wrap around."""
+    kind, unit = values.dtype.kind, np.datetime_data(values.dtype)[0]
+    zero = np.array(0, f"{kind}8[{unit}]"), np.array(0, other.dtype)
+    same = other.astype(values.dtype) == values
+    return bool((same & ((values > zero[0]) == (other > zero[1]))).all())
+
+
+def _column_of(codes, cells):
+    levels = np.empty(len(cells), dtype=object)
+    levels[:] = cells
+    return coded_or_doubles(codes, levels, np.array([kind_of(c) for c in cells], dtype=np.int8))
+
+
+def exact_doubles(values):
+    """Say whether doubles hold all of these numbers."""
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size:
+        return max(-int(values.min()), int(values.max())) <= _EXACT
+    return values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
+
+
+def times_column(values):
+    """Return datetime64 or timedelta64 values as a column."""
+    whole, codes = np.unique(values, return_inverse=True)
+    codes, known = codes.ravel().astype(np.int32), ~np.isnat(whole)
+    nanoseconds = whole.astype(f"{whole.dtype.kind}8[ns]")
+    if not exact_times(whole[known], nanoseconds[known]):
+        merged, cells = factorize(list(whole))
+        return _column_of(merged[codes], cells)
+    levels = np.empty(len(whole), dtype=object)
+    levels[:] = list(nanoseconds)
+    levels[~known] = None
+    kinds = np.where(known, TIME if whole.dtype.kind == "M" else SPAN, MISSING).astype(np.int8)
+    return coded_or_doubles(codes, levels, kinds)
+
+
+# ---------------------------------------------------------------- pandas
+
+
+def _pandas_table(X):
+    dtypes = list(X.dtypes)
+    container = Container("pandas", X.columns)
+    categories = np.array([hasattr(dtype, "categories") for dtype in dtypes], dtype=bool)
+    how = {"categories": categories, "given": X}
+    if dtypes and all(type(dtype).__name__ == "SparseDtype" for dtype in dtypes):
+        sparse = _sparse_frame(X)
+        if sparse is not None:
+            return Table(sparse, container, **how)
+    plain = [isinstance(d, np.dtype) and d.kind in "biuf" and d.itemsize <= 8 for d in dtypes]
+    if dtypes and all(plain) and len(set(dtypes)) == 1:
+        return Table(np.ascontiguousarray(_in_native_order(X.to_numpy())), container, **how)
+    columns, run = [], []
+    for j, number in enumerate(plain):
+        if number:
+            run.append(j)
+            continue
+        columns += _numbers_of_pandas(X, run, dtypes)
+        run = []
+        columns.append(_pandas_column(X.iloc[:, j], f"column {X.columns[j]!r}, "))
+    columns += _numbers_of_pandas(X, run, dtypes)
+    return join_columns(columns, len(X), container, **how)
+
+
+def _in_native_order(A):
+    return A.astype(A.dtype.newbyteorder("="), copy=False)
+
+
+def _numbers_of_pandas(X, places, dtypes):
+    """Return adjacent columns of numpy's numbers as one block, or one by one where that rounds."""
+    if not places:
+        return []
+    part = X.iloc[:, places[0] : places[-1] + 1]
+    wide = {dtypes[j] for j in places if dtypes[j].kind in "iu" and dtypes[j].itemsize == 8}
+    if wide and not exact_doubles(part.select_dtypes(list(wide)).to_numpy()):
+        return [_exact_column(part.iloc[:, j].to_numpy()) for j in range(len(places))]
+    return [part.to_numpy(np.result_type(*(dtypes[j] for j in places)))]
+
+
+def _exact_column(values):
+    if exact_doubles(values):
+        return values.astype(np.float64)
+    return coded(values.tolist())
+
+
+def _sparse_frame(X):
+    """Return a frame of sparse columns as a canonical CSR matrix; None if it keeps its zeros."""
+    if any(dtype.kind not in "biuf" or dtype.fill_value != 0 for dtype in X.dtypes):
+        return None
+    return canonical_csr(X.sparse.to_coo())
+
+
+def _pandas_column(series, where):
+    dtype = series.dtype
+    if hasattr(dtype, "categories"):
+        return _categories_column(series, where)
+    if type(dtype).__name__ == "SparseDtype":
+        return _pandas_column(series.sparse.to_dense(), where)
+    kind = getattr(dtype, "kind", "O")
+    if kind in "biuf" and not isinstance(dtype, np.dtype):  # nullable, or Arrow's
+        values = series.to_numpy(np.float64, na_value=np.nan)
+        if kind not in "iu" or not len(values) or np.nanmax(np.abs(values), initial=0) < _EXACT:
+            return values
+    if kind == "M" and getattr(dtype, "tz", None) is not None and hasattr(series, "dt"):
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+        kind = getattr(series.dtype, "kind", "O")
+    if kind in "mM" and isinstance(series.dtype, np.dtype):
+        return times_column(series.to_numpy())
+    return coded(series.to_numpy(dtype=object).tolist() if kind != "O" else list(series), where)
+
+
+def _categories_column(series, where):
+    """Return a categorical column by the values of its categories, whatever their order."""
+    codes = np.asarray(series.cat.codes, dtype=np.int32)
+    own = coded([*series.cat.categories, None], where)  # -1, the last, is missing
+    if not isinstance(own, Coded):
+        return own[codes]
+    return _levels_used(own, own.codes[codes])
+
+
+def _levels_used(column, codes):
+    """Return a column with other codes, and with the levels that occur."""
+    column = Coded(codes, column.levels, column.kinds).take(slice(None))
+    return coded_or_doubles(column.codes, column.levels, column.kinds)
+
+
+# ---------------------------------------------------------------- polars
+
+
+def _polars_table(X):
+    polars = importlib.import_module("polars")
+    names, dtypes = list(X.columns), list(X.dtypes)
+    categories = np.array([d in (polars.Categorical, polars.Enum) for d in dtypes], dtype=bool)
+    how = {"categories": categories, "given": X}
+    numeric = [d.is_numeric() and not d.is_decimal() for d in dtypes]
+    if dtypes and all(numeric) and len(set(dtypes)) == 1 and not any(X.null_count().row(0)):
+        return Table(np.ascontiguousarray(X.to_numpy()), Container("polars", names), **how)
+    columns = [_polars_column(X.get_column(name), f"column {name!r}, ", polars) for name in names]
+    return join_columns(columns, len(X), Container("polars", names), **how)
+
+
+def _polars_column(series, where, polars):
+    dtype = series.dtype
+    if dtype == polars.Boolean or dtype == polars.Null or dtype.is_float():
+        return series.cast(polars.Float64).fill_null(np.nan).to_numpy()
+    if dtype.is_integer():
+        if series.dtype.is_integer() and len(series.drop_nulls()):
+            low, high = series.min(), series.max()
+            if max(-low, high) > _EXACT:
+                return coded(series.to_list(), where)
+        return series.cast(polars.Float64).fill_null(np.nan).to_numpy()
+    if dtype in (polars.Categorical, polars.Enum):
+        return coded(series.cast(polars.String).to_list(), where)
+    if dtype == polars.Datetime and dtype.time_zone is not None:
+        series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    if dtype in (polars.Datetime, polars.Date, polars.Duration):
+        return times_column(series.to_numpy())
+    return coded(series.to_list(), where)
+
+
+# ---------------------------------------------------------------- what members get
+
+
+def hand_out_frame(table, kinds, levels, dtype):
+    """Return a table as a frame of its container.
+
+    Parameters
+    ----------
+    table : Table
+        Of the container "pandas" or "polars".
+    kinds : str
+        One letter a column: "n" for doubles, "M" and "m" for times and spans in nanoseconds, "c"
+        for a category, "O" for objects.
+    levels : dict of int to sequence of canonical cells
+        The categories of columns of the kind "c", in their order.
+    dtype : dtype
+        Of numbers.
+    """
+    if table.container.kind == "polars":
+        return _polars_frame(table, kinds, levels)
+    pandas, names = importlib.import_module("pandas"), table.container.names
+    if set(kinds) <= {"n"}:
+        return pandas.DataFrame(doubles(table.numbers(), dtype), columns=names, copy=False)
+    groups = {}
+    for place, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(place)
+    parts, order = [], []
+    for kind, places in groups.items():
+        order += places
+        if kind == "n":
+            parts.append(pandas.DataFrame(_some_numbers(table, places, dtype), copy=False))
+        elif kind == "c":
+            parts += [_pandas_category(pandas, table, place, levels[place]) for place in places]
+        else:
+            type_ = object if kind == "O" else np.dtype(f"{kind}8[ns]")
+            values = np.empty((len(table), len(places)), dtype=type_)
+            for j, place in enumerate(places):
+                values[:, j] = (
+                    objects(table, place, pandas) if kind == "O" else times(table, place, kind)
+                )
+            parts.append(pandas.DataFrame(values, dtype=type_, copy=False))
+    frame = parts[0] if len(parts) == 1 else pandas.concat(parts, axis=1)
+    if order != sorted(order):
+        frame = frame.iloc[:, np.argsort(order)]
+    frame.columns = names
+    return frame
+
+
+def doubles(values, dtype):
+    """Return fresh numbers of one type, C-contiguous, with one zero."""
+    return np.add(values, dtype.type(0), dtype=dtype, casting="unsafe", order="C")
+
+
+def _some_numbers(table, places, dtype):
+    if len(places) == table.dense.shape[1] and not set(places) & set(table.coded):
+        dense = table.dense.toarray() if sp.issparse(table.dense) else table.dense
+        return doubles(dense, dtype)
+    return doubles(np.column_stack([table.column(place)[0] for place in places]), dtype)
+
+
+def objects(table, place, pandas=None):
+    """Return the cells of a column as objects: floats, texts, times; NaN for missing ones."""
+    values, column = table.column(place)
+    if column is None:
+        return np.array(values.tolist(), dtype=object)
+    levels = column.levels.copy()
+    for i, kind in enumerate(column.kinds):
+        if kind == MISSING:
+            levels[i] = np.nan
+        elif pandas is not None and kind in (TIME, SPAN):
+            levels[i] = (pandas.Timestamp if kind == TIME else pandas.Timedelta)(levels[i])
+    return levels[column.codes]
+
+
+def times(table, place, letter):
+    """Return the cells of a column as times in nanoseconds; NaT where a cell is none."""
+    column = table.column(place)[1]
+    dtype = np.dtype(f"{letter}8[ns]")
+    if column is None:
+        return np.full(len(table), np.array("NaT", dtype=dtype))
+    wanted = TIME if letter == "M" else SPAN
+    levels = np.full(len(column.levels), np.array("NaT", dtype=dtype))
+    known = column.kinds == wanted
+    levels[known] = list(column.levels[known])
+    return levels[column.codes]
+
+
+def category_codes(table, place, levels):
+    """Return the place of every cell among given levels, -1 for a missing or unknown one."""
+    values, column = table.column(place)
+    place_of = {(kind_of(cell), cell): i for i, cell in enumerate(levels)}
+    if column is None:
+        unique, codes = np.unique(values, return_inverse=True)
+        own = [(NUMBER, float(v)) for v in unique]
+    else:
+        codes, own = column.codes, list(zip(column.kinds.tolist(), column.levels, strict=True))
+    lookup = np.array([place_of.get(key, -1) for key in own], dtype=np.int64)
+    return lookup[codes] if len(lookup) else np.empty(0, dtype=np.int64)
+
+
+def _pandas_category(pandas, table, place, levels):
+    codes = category_codes(table, place, levels)
+    if all(isinstance(cell, float) for cell in levels):
+        categories = pandas.Index(np.array(levels, dtype=np.float64))
+    else:
+        categories = pandas.Index(list(levels), dtype=object)
+    return pandas.DataFrame({0: pandas.Categorical.from_codes(codes, categories=categories)})
+
+
+def _polars_frame(table, kinds, levels):
+    polars = importlib.import_module("polars")
+    series = []
+    for place, (name, kind) in enumerate(zip(table.container.names, kinds, strict=True)):
+        values, column = table.column(place)
+        if kind == "n":
+            series.append(polars.Series(name, doubles(values, np.dtype(np.float64))))
+        elif kind == "c":
+            codes = category_codes(table, place, levels[place])
+            words = [str(cell) for cell in levels[place]]
+            cells = [None if code < 0 else words[code] for code in codes]
+            series.append(polars.Series(name, cells, dtype=polars.Enum(words)))
+        elif kind == "O":
+            known = set() if column is None else set(column.kinds.tolist())
+            if column is not None and known <= {TEXT, MISSING}:
+                series.append(polars.Series(name, column.levels[column.codes], polars.String))
+            elif column is not None and known <= {BYTES, MISSING}:
+                series.append(polars.Series(name, column.levels[column.codes], polars.Binary))
+            else:
+                series.append(polars.Series(name, list(objects(table, place)), polars.Object))
+        else:
+            unit = polars.Datetime("ns") if kind == "M" else polars.Duration("ns")
+            series.append(polars.Series(name, times(table, place, kind)).cast(unit))
+    return polars.DataFrame(series)
