@@ -185,7 +185,7 @@ def factorize(values):
             codes = [first.setdefault((type(v), v), len(first)) for v in values]
             found = [value for _, value in first]
         levels = found if types == {str} else list(map(canonical_cell, found))
-    except (CellError, TypeError) as error:  # also where a cell cannot be hashed
+    except (TypeError, ValueError) as error:  # also where a cell cannot be hashed
         raise _placed(values, error) from error
     codes = np.array(codes, dtype=np.int32)
     if types == {str}:
