@@ -80,6 +80,11 @@ def test_a_cell_without_a_canonical_form_is_refused_whatever_stands_beside_it(ba
 
 
 def test_nanoseconds_and_finer_times_are_kept():
-    cells = [pd.Timestamp(1_700_000_000_000_000_001), pd.Timestamp(1_700_000_000_000_000_002),
-             np.datetime64(1, "ps"), np.datetime64(2, "ps"), np.datetime64("0001-01-01T00:00:01")]  # fmt: skip
+    cells = [
+        pd.Timestamp(1_700_000_000_000_000_001),
+        pd.Timestamp(1_700_000_000_000_000_002),
+        np.datetime64(1, "ps"),
+        np.datetime64(2, "ps"),
+        np.datetime64("0001-01-01T00:00:01"),
+    ]
     assert len({cell_key(canonical_cell(cell)) for cell in cells}) == len(cells)

@@ -67,7 +67,13 @@ def test_members_get_one_frame_whatever_the_columns_were_called(form):
     expected, got = view_of(plain).hand_out(plain), view_of(other).hand_out(other)
     pd.testing.assert_frame_equal(got, expected)
     assert got.dtypes.astype(str).tolist() == [
-        "float64", "float64", "float64", "object", "datetime64[ns]", "timedelta64[ns]"]  # fmt: skip
+        "float64",
+        "float64",
+        "float64",
+        "object",
+        "datetime64[ns]",
+        "timedelta64[ns]",
+    ]
 
 
 def test_members_of_polars_and_arrays_get_their_own_kind():
@@ -162,8 +168,14 @@ def test_sparse_duplicates_are_added_in_one_order(cls):
     start = np.arange(n + 1) * m
     shuffle = np.array([rng.permutation(m) for _ in range(n)])
     one = cls((values.ravel(), columns.ravel(), start), shape=(n, 9))
-    other = cls((np.take_along_axis(values, shuffle, 1).ravel(),
-                 np.take_along_axis(columns, shuffle, 1).ravel(), start), shape=(n, 9))  # fmt: skip
+    other = cls(
+        (
+            np.take_along_axis(values, shuffle, 1).ravel(),
+            np.take_along_axis(columns, shuffle, 1).ravel(),
+            start,
+        ),
+        shape=(n, 9),
+    )
     coo = sp.coo_array((values.ravel(), (np.repeat(np.arange(n), m), columns.ravel())), (n, 9))
     tables = [as_table(X) for X in (one, other, coo, one.tocsc())]
     for table in tables:
