@@ -12,11 +12,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import (
-    GridSearchCV,
-    HalvingGridSearchCV,
-    RandomizedSearchCV,
-)
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler, TargetEncoder
 
@@ -27,9 +23,7 @@ from certified_ensembles._certificate import (
     find_ensemble,
 )
 from certified_ensembles.dpa import DeepPartitionAggregation
-from certified_ensembles.metrics import (
-    make_certified_accuracy_scorer,
-)
+from certified_ensembles.metrics import make_certified_accuracy_scorer
 from oracle import X_FOLDS, X_ORACLE, Y_FOLDS, Y_ORACLE, Oracle
 
 

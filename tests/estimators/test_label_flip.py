@@ -20,7 +20,6 @@ from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import Certificate, label_flip
 from certified_ensembles.attacks import smallest_flip_attack
@@ -31,23 +30,6 @@ from certified_ensembles.datasets import fetch_dogfish
 from certified_ensembles.label_flip import LabelFlipSmoothingClassifier
 from certified_ensembles.representations import LaplacianEigenmap
 from certified_ensembles.smoothers import ClusterVote, NadarayaWatson
-
-
-@pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API:sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(
-    [
-        LabelFlipSmoothingClassifier(),
-        LabelFlipSmoothingClassifier(KNeighborsClassifier(3), n_jobs=2),
-        LabelFlipSmoothingClassifier(ClusterVote(), representation=StandardScaler()),
-        LabelFlipSmoothingClassifier(make_pipeline(StandardScaler(), Ridge())),
-        LabelFlipSmoothingClassifier(certificate="tight"),
-        LabelFlipSmoothingClassifier(certificate="kl"),
-        LabelFlipSmoothingClassifier(certificate="monte_carlo", n_draws=7),
-    ]
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
-
 
 SMOOTHERS = [
     RidgeClassifier(0.5),

@@ -21,8 +21,6 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
-from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
 from certified_ensembles.audit import check_certificate
@@ -46,23 +44,6 @@ def assert_same(one, other, X=X_TEST, X_other=None):
     np.testing.assert_array_equal(one.ballots(X), other.ballots(X_other))
     for a, b in zip(one.certify(X), other.certify(X_other), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-# The default 50 partitions are more than the rows of many of these checks: the warning is right.
-@pytest.mark.filterwarnings("ignore:The certificate is weaker")
-@pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API:sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(
-    [
-        SemiSupervisedDPA(),
-        SemiSupervisedDPA(n_partitions=3, representation=StandardScaler()),
-        SemiSupervisedDPA(DecisionTreeClassifier(), n_partitions=5, partitioner="content"),
-        SemiSupervisedDPA(n_partitions=4, certificate="members"),
-        SemiSupervisedDPA(SelfTrainingClassifier(GaussianNB()), 3, unlabeled="mask"),
-        SemiSupervisedDPA(KMeans(8, n_init=1), "n_samples"),
-    ]
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 # ---------------------------------------------------------------- partitions

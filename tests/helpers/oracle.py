@@ -2,11 +2,8 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
-from certified_ensembles._certificate import (
-    Certificate,
-)
+from certified_ensembles._certificate import Certificate
 
 
 class Oracle(ClassifierMixin, BaseEstimator):
