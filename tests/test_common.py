@@ -1,43 +1,122 @@
-"""scikit-learn's own checks on every public estimator, and contracts that all of them keep."""
+"""scikit-learn's own checks on every public estimator, and contracts that all of them keep.
+
+Maps of images are no part of it, since scikit-learn checks with tables alone; nor are nets, which
+keep the conventions of skorch.
+"""
 
 import pickle
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
+from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from certified_ensembles import Certificate, DeepPartitionAggregation
+from certified_ensembles import (
+    Certificate,
+    DeepPartitionAggregation,
+    LabelFlipSmoothingClassifier,
+    SemiSupervisedDPA,
+)
+from certified_ensembles.abstention import CertifiedAbstention
+from certified_ensembles.kernels import KernelRidgeClassifier
+from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
+from certified_ensembles.representations import LaplacianEigenmap
+from certified_ensembles.smoothers import ClusterVote, LinearSmoother, NadarayaWatson
 
 # One row a configuration: a new estimator adds its own and inherits every check below.
-ESTIMATORS = [
+PARTITIONED = [
     DeepPartitionAggregation(),
     DeepPartitionAggregation(n_partitions=3),
     DeepPartitionAggregation(DecisionTreeClassifier(), n_partitions=5),
     DeepPartitionAggregation(n_partitions=3, aggregation="run_off"),
     DeepPartitionAggregation(n_partitions=3, spread_degree=2),
 ]
+CERTIFYING = [
+    *PARTITIONED,
+    SemiSupervisedDPA(),
+    SemiSupervisedDPA(n_partitions=3, representation=StandardScaler()),
+    SemiSupervisedDPA(DecisionTreeClassifier(), n_partitions=5, partitioner="content"),
+    SemiSupervisedDPA(n_partitions=4, certificate="members"),
+    SemiSupervisedDPA(SelfTrainingClassifier(GaussianNB()), 3, unlabeled="mask"),
+    SemiSupervisedDPA(KMeans(8, n_init=1), "n_samples"),
+    LabelFlipSmoothingClassifier(),
+    LabelFlipSmoothingClassifier(KNeighborsClassifier(3), n_jobs=2),
+    LabelFlipSmoothingClassifier(ClusterVote(), representation=StandardScaler()),
+    LabelFlipSmoothingClassifier(make_pipeline(StandardScaler(), Ridge())),
+    LabelFlipSmoothingClassifier(certificate="tight"),
+    LabelFlipSmoothingClassifier(certificate="kl"),
+    LabelFlipSmoothingClassifier(certificate="monte_carlo", n_draws=7),
+    CertifiedKNeighborsClassifier(3),
+    CertifiedKNeighborsClassifier(1, n_jobs=2),
+    CertifiedAbstention(DeepPartitionAggregation(RidgeClassifier(), 3), 0),
+    CertifiedAbstention(CertifiedKNeighborsClassifier(3), 0),
+]
+ESTIMATORS = [
+    *CERTIFYING,
+    ClusterVote(),
+    ClusterVote(KMeans(3, n_init=2, random_state=0), votes="swap", n_jobs=2),
+    NadarayaWatson(),
+    LinearSmoother(),
+    KernelRidgeClassifier(),
+    LaplacianEigenmap(),
+    LaplacianEigenmap(2, n_neighbors=3, n_jobs=2),
+]
+
+# What an estimator does not meet, and why: once it does, its line here fails.
+UNMET = {
+    LinearSmoother: {
+        "check_n_features_in": "n_features_in_ is not set",
+        "check_n_features_in_after_fitting": "n_features_in_ is not set",
+        "check_complex_data": "complex rows are refused by TypeError, in other words",
+        "check_estimator_sparse_tag": "sparse rows are taken, and the tag does not say so",
+    }
+}
 
 
 # The default 50 partitions are more than the rows of many of these checks: the warning is right.
 @pytest.mark.filterwarnings("ignore:The certificate is weaker")
 @pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API:sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(ESTIMATORS)
+@parametrize_with_checks(
+    ESTIMATORS, expected_failed_checks=lambda estimator: UNMET.get(type(estimator), {})
+)
 def test_scikit_learn_checks(estimator, check):
-    check(estimator)
+    abstains = isinstance(estimator, CertifiedAbstention)
+    if abstains and check.func.__name__ == "check_classifiers_classes":  # ends in labels -1 and 1
+        with pytest.raises(ValueError, match="abstain_label=-1 is one of the labels"):
+            check(estimator)
+    else:
+        check(estimator)
 
 
-FITTED = [
-    pytest.param(clone(estimator).set_params(n_partitions=7), id=str(i))
-    for i, estimator in enumerate(ESTIMATORS)
-]
+def small(estimator):
+    """A clone with 7 partitions, where it has a number of them."""
+    again = clone(estimator)
+    if isinstance(again.get_params().get("n_partitions"), int):
+        again.set_params(n_partitions=7)
+    return again
 
 
-@pytest.fixture(params=FITTED, scope="module")
+def params(estimators):
+    return [pytest.param(small(estimator), id=str(i)) for i, estimator in enumerate(estimators)]
+
+
+@pytest.fixture(params=params(CERTIFYING), scope="module")
 def fitted(request):
+    X, y = load_iris(return_X_y=True)
+    return clone(request.param).fit(X, y), X
+
+
+@pytest.fixture(params=params(PARTITIONED), scope="module")
+def partitioned(request):
     X, y = load_iris(return_X_y=True)
     return clone(request.param).fit(X, y), X
 
@@ -52,13 +131,13 @@ def test_certificate_unpacks_and_agrees_with_predict(fitted):
     np.testing.assert_array_equal(y_pred, clf.predict(X))
 
 
-def test_radius_never_exceeds_half_of_the_members(fitted):
-    clf, X = fitted
+def test_radius_never_exceeds_half_of_the_members(partitioned):
+    clf, X = partitioned
     assert clf.certify(X).radius.max() <= len(clf.estimators_) // 2
 
 
-def test_votes_shares_and_ballots_agree(fitted):
-    clf, X = fitted
+def test_votes_shares_and_ballots_agree(partitioned):
+    clf, X = partitioned
     votes, ballots = clf.vote_counts(X), clf.ballots(X)
     assert ballots.shape == (len(X), len(clf.estimators_))
     for c in range(len(clf.classes_)):
@@ -77,7 +156,7 @@ def test_pickle_keeps_the_certificate(fitted):
 
 
 def test_html_representation_shows_the_estimator(fitted):
-    assert "DeepPartitionAggregation" in fitted[0]._repr_html_()
+    assert type(fitted[0]).__name__ in fitted[0]._repr_html_()
 
 
 def test_unknown_threat_is_named(fitted):
@@ -87,7 +166,7 @@ def test_unknown_threat_is_named(fitted):
 
 def test_clone_keeps_parameters_and_drops_the_fit(fitted):
     again = clone(fitted[0])
-    assert not hasattr(again, "estimators_")
+    assert not [name for name in vars(again) if name.endswith("_")]
     assert str(again.get_params()) == str(fitted[0].get_params())
 
 

@@ -13,7 +13,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import (
     DeepPartitionAggregation,
@@ -36,19 +35,6 @@ X_TRAIN, Y_TRAIN, X_TEST, Y_TEST = X[::2], Y[::2], X[1::4], Y[1::4]
 
 def dpa(n_partitions=15, **params):
     return DeepPartitionAggregation(RidgeClassifier(), n_partitions, **params)
-
-
-@pytest.mark.filterwarnings("ignore:The certificate is weaker")
-@pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API:sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(
-    [CertifiedAbstention(dpa(3), 0), CertifiedAbstention(CertifiedKNeighborsClassifier(3), 0)]
-)
-def test_scikit_learn_checks(estimator, check):
-    if check.func.__name__ == "check_classifiers_classes":  # ends in labels -1 and 1
-        with pytest.raises(ValueError, match="abstain_label=-1 is one of the labels"):
-            check(estimator)
-    else:
-        check(estimator)
 
 
 # ---------------------------------------------------------------- the theorem

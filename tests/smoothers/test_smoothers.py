@@ -37,7 +37,6 @@ from sklearn.neighbors import (
 )
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler, TargetEncoder
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import CertificateWarning
 from certified_ensembles.smoothers import (
@@ -52,15 +51,6 @@ from certified_ensembles.smoothers._classifiers import class_scores
 def named(estimator):
     """Name an estimator alike in every process: functions without their address."""
     return re.sub(r"<function (\S+) at \w+>", r"\1", str(estimator))
-
-
-@pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API:sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(
-    [ClusterVote(), NadarayaWatson(),
-     ClusterVote(KMeans(3, n_init=2, random_state=0), votes="swap", n_jobs=2)]
-)  # fmt: skip
-def test_voters_are_scikit_learn_classifiers(estimator, check):
-    check(estimator)
 
 
 def _data(n=40, d=5, n_classes=3, seed=0, n_test=60):

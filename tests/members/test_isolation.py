@@ -12,15 +12,23 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier
-from sklearn.linear_model import RidgeClassifier, SGDClassifier
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation, SemiSupervisedDPA
+from certified_ensembles._data.containers import take
 from certified_ensembles.hashers import ContentHasher
 
 X, Y = load_digits(return_X_y=True)
@@ -308,3 +316,137 @@ def test_copies_whose_labels_differ_cost_one_operation_together(estimator):
     y_pred, radius = clone(clf).fit(rows, labels).certify(tests)
     turned = clone(clf).fit(rows, flipped).predict(tests) != y_pred
     assert not (turned & (radius >= 1)).any()
+
+
+# ---------------------------------------------------------------- where the set of labels is open
+
+DIGITS, NAMES = load_digits(return_X_y=True)
+ROWS, LABELS = DIGITS[:400], NAMES[:400]
+TESTS = DIGITS[400:500]
+
+
+def open_dpa(estimator=None, n_partitions=10, **kwargs):
+    return DeepPartitionAggregation(estimator, n_partitions, **kwargs)
+
+
+TEXTS = np.array(
+    [f"{'buy cheap' if i % 3 else 'see you'} number {i % 17} {i}" for i in range(120)]
+)
+SPAM = np.array(["ham", "spam", "spam"] * 40)
+
+
+def test_a_text_cell_does_not_change_the_numbers_of_other_members():
+    hostile = [["poison", *ROWS[0, 1:]]]
+    objects = np.concatenate([ROWS.astype(object), np.array(hostile, dtype=object)])
+    columns = pd.DataFrame(ROWS).convert_dtypes(dtype_backend="numpy_nullable").astype(object)
+    for carried in (objects, ROWS.astype(object), columns):
+        part = carried.iloc[:9] if isinstance(carried, pd.DataFrame) else carried[:9]
+        slice_ = take(part, np.arange(9))
+        assert np.asarray(slice_).dtype.kind in "if"
+        np.testing.assert_array_equal(ContentHasher()(part), ContentHasher()(ROWS[:9]))
+
+
+def test_a_list_with_one_text_keeps_the_partitions_of_the_others():
+    rows, labels = ROWS[:60].tolist(), LABELS[:60]
+    base = make_pipeline(
+        FunctionTransformer(lambda X: np.array([[str(v) for v in row] for row in X])),
+        OneHotEncoder(handle_unknown="ignore"), LogisticRegression(),
+    )  # fmt: skip
+    clf = open_dpa(base, 4).fit(rows, labels)
+    hostile = open_dpa(base, 4).fit([*rows, ["x", *rows[0][1:]]], [*labels, 3])
+    np.testing.assert_array_equal(hostile.partition_[:-1], clf.partition_)
+
+
+def test_labels_of_mixed_types_are_refused():
+    with pytest.raises(ValueError, match="mixes strings"):
+        open_dpa().fit(ROWS[:3], [1, 2, "x"])
+
+
+def test_parameters_changed_after_fit_do_not_change_the_promise():
+    clf = open_dpa(n_partitions=40).fit(ROWS, LABELS)
+    before = clf.certify(TESTS).radius
+    clf.set_params(classes=range(10), estimator=GaussianNB())
+    np.testing.assert_array_equal(clf.certify(TESTS).radius, before)
+
+
+class Forgetful(FunctionTransformer):
+    """Says that it needs no fit, and learns a mean all the same."""
+
+    def fit(self, X, y=None):
+        self.mean_ = X.mean(axis=0)
+        return self
+
+    def transform(self, X):
+        return X - getattr(self, "mean_", 0)
+
+
+def test_a_step_that_lies_about_learning_cannot_carry_rows_from_member_to_member():
+    clf = open_dpa(make_pipeline(Forgetful(), RidgeClassifier()), 10).fit(ROWS, LABELS)
+    far = np.full((1, ROWS.shape[1]), 1e6)
+    row = next(i for i in range(99) if ContentHasher()(far + i)[0] % 10 == 0)
+    hostile = clone(clf).fit(np.concatenate([ROWS, far + row]), np.append(LABELS, 0))
+    changed = (hostile.ballots(TESTS) != clf.ballots(TESTS)).any(axis=0)
+    assert changed.tolist() == [True] + [False] * 9
+
+
+def test_members_of_wide_sparse_text_are_stacked_in_small_groups():
+    head = make_pipeline(HashingVectorizer(n_features=2**15), LogisticRegression())
+    clf = open_dpa(head, 20).fit(TEXTS, SPAM)
+    members = np.stack([member.predict(TEXTS) for member in clf.estimators_], axis=1)
+    np.testing.assert_array_equal(clf.classes_[clf.ballots(TEXTS)], members)
+
+
+def test_negative_zero_trains_the_member_of_zero():
+    class Sign(GaussianNB):
+        def fit(self, X, y):
+            self.sign_ = np.signbit(X).any()
+            return super().fit(X, y)
+
+    clf = open_dpa(Sign()).fit(np.where(ROWS == 0, -0.0, ROWS), LABELS)
+    assert not any(member.sign_ for member in clf.estimators_)
+
+
+@pytest.mark.parametrize("aggregation", ["plurality", "run_off"])
+def test_nets_train_in_single_precision_and_reproduce(aggregation):
+    torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+    skorch = pytest.importorskip("skorch", reason="needs the extra [torch]")
+    net = skorch.NeuralNetClassifier(
+        torch.nn.Linear, module__in_features=64, module__out_features=10, max_epochs=3, lr=0.1,
+        criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0, classes=list(range(10)),
+    )  # fmt: skip
+    scaled = ROWS / 16
+    clf = open_dpa(net, 4, classes=range(10), aggregation=aggregation).fit(scaled, LABELS)
+    again = open_dpa(net, 4, classes=range(10), aggregation=aggregation, n_jobs=2)
+    with joblib.parallel_config("threading"):
+        again.fit(scaled[::-1].astype(np.float32), LABELS[::-1])
+    for one, other in zip(clf.estimators_, again.estimators_, strict=True):
+        assert one.module_.weight.dtype == torch.float32
+        assert torch.equal(one.module_.weight, other.module_.weight)
+    assert not torch.equal(clf.estimators_[0].module_.weight, clf.estimators_[1].module_.weight)
+    np.testing.assert_array_equal(clf.ballots(TESTS / 16), again.ballots(TESTS / 16))
+
+
+@pytest.mark.parametrize("aggregation", ["plurality", "run_off"])
+@pytest.mark.parametrize("size", [1e10, 1e150, 1e300])
+def test_one_huge_row_spoils_one_member_and_no_more(size, aggregation):
+    estimator = RidgeClassifier()
+    clf = open_dpa(estimator, 10, aggregation=aggregation).fit(ROWS, LABELS)
+    row = np.full((1, ROWS.shape[1]), size)
+    hostile = clone(clf).fit(np.concatenate([ROWS, row]), np.append(LABELS, 0))
+    for dtype in (np.float64, np.float32):
+        rows = TESTS.astype(dtype)
+        changed = (hostile.ballots(rows) != clf.ballots(rows)).any(axis=0)
+        assert set(np.flatnonzero(changed)) <= {hostile.partition_[-1]}
+        kept = clf.certify(rows).radius >= 1
+        np.testing.assert_array_equal(hostile.predict(rows)[kept], clf.predict(rows)[kept])
+
+
+def test_a_fraction_in_one_row_does_not_change_the_members_of_integers():
+    integers = (ROWS > 7).astype(int)[:, 18:40]
+    clf = open_dpa(RidgeClassifier(), 12, classes=range(10)).fit(integers, LABELS)
+    floats = clone(clf).fit(
+        np.concatenate([integers, np.full((1, 22), 0.5)]), np.append(LABELS, 0)
+    )
+    tests = (TESTS > 7).astype(int)[:, 18:40]
+    changed = (floats.ballots(tests) != clf.ballots(tests)).any(axis=0)
+    assert set(np.flatnonzero(changed)) <= {floats.partition_[-1]}

@@ -6,17 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles._data.blocks import fixed_blocks
 from certified_ensembles._data.nearest import smallest
 from certified_ensembles.representations import LaplacianEigenmap
-
-
-@parametrize_with_checks([LaplacianEigenmap(), LaplacianEigenmap(2, n_neighbors=3, n_jobs=2)])
-def test_eigenmap_is_a_scikit_learn_transformer(estimator, check):
-    check(estimator)
-
 
 # Below and above the size at which the solver changes.
 SIZES = [60, 700]

@@ -5,7 +5,6 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import Certificate
 from certified_ensembles._data import nearest as nearest_file
@@ -15,14 +14,6 @@ from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
 
 X, Y = load_iris(return_X_y=True)
 X_TRAIN, Y_TRAIN, X_TEST = X[::2], Y[::2], X[1::4]
-
-
-@pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API:sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(
-    [CertifiedKNeighborsClassifier(3), CertifiedKNeighborsClassifier(1, n_jobs=2)]
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 # ---------------------------------------------------------------- the order of rows
