@@ -26,10 +26,11 @@ from certified_ensembles import (
     DeepPartitionAggregation,
     LabelFlipSmoothingClassifier,
     SemiSupervisedDPA,
-    _device,
-    _members,
 )
+from certified_ensembles._data import array_api
+from certified_ensembles._linear import device
 from certified_ensembles._linear.scoring import linear_ballots, linear_scores, linear_votes
+from certified_ensembles._members import voting
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
@@ -50,26 +51,26 @@ def there(request, monkeypatch):
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch finds no CUDA device here")
     if request.param == "cpu":
-        monkeypatch.setattr(_device, "_HOST", ())
+        monkeypatch.setattr(array_api, "_HOST", ())
     return functools.partial(torch.asarray, device=request.param)
 
 
 @pytest.fixture
 def products(monkeypatch):
     """Return a list of the products that are made on the device."""
-    made, check = [], _device._refuse_half_precision
+    made, check = [], device._refuse_half_precision
 
     def note(score, weights):
         made.append((score.device.type, score.dtype, tuple(score.shape), tuple(weights.shape)))
         check(score, weights)
 
-    monkeypatch.setattr(_device, "_refuse_half_precision", note)
+    monkeypatch.setattr(device, "_refuse_half_precision", note)
     return made
 
 
 def assert_agree(clf, tensor, array):
     """Compare answers where no member is at a tie; there rounding decides."""
-    scores = np.concatenate(list(clf._ask(_members.iter_scores, array)))
+    scores = np.concatenate(list(clf._ask(voting.iter_scores, array)))
     best = np.sort(scores, axis=2)
     with np.errstate(invalid="ignore"):
         gap = best[..., -1] - best[..., -2]
@@ -212,21 +213,22 @@ def test_tensors_of_the_host_are_read_in_place(products):
     clf = DeepPartitionAggregation(n_partitions=9).fit(torch.asarray(X), torch.asarray(Y))
     np.testing.assert_array_equal(clf.ballots(torch.asarray(TESTS)), clf.ballots(TESTS))
     assert not products
-    assert np.shares_memory(_device.on_host(torch.from_numpy(TESTS)), TESTS)
+    assert np.shares_memory(array_api.on_host(torch.from_numpy(TESTS)), TESTS)
 
 
 def test_scikit_learns_own_dispatch_changes_nothing():
     code = """
 import numpy as np, sklearn, torch
 from sklearn.datasets import load_digits
-from certified_ensembles import DeepPartitionAggregation, _device
+from certified_ensembles import DeepPartitionAggregation
+from certified_ensembles._data import array_api
 X, y = load_digits(return_X_y=True)
 plain = DeepPartitionAggregation(n_partitions=9).fit(X[:900], y[:900])
 with sklearn.config_context(array_api_dispatch=True):
     rows, labels = torch.from_numpy(X), torch.from_numpy(y)
     clf = DeepPartitionAggregation(n_partitions=9).fit(rows[:900], labels[:900])
     for hosts in ((1,), ()):
-        _device._HOST = hosts
+        array_api._HOST = hosts
         assert np.array_equal(clf.certify(rows[900:]), plain.certify(X[900:]))
 """
     env = os.environ | {"SCIPY_ARRAY_API": "1"}
@@ -244,7 +246,7 @@ def test_single_precision_stays_and_all_else_is_double(there, products):
         single = dtype == torch.float32
         assert {made[1] for made in products} == {torch.float32 if single else torch.float64}
     scores = [
-        next(iter(clf._ask(_members.iter_scores, there(TESTS.astype(dtype))))).dtype
+        next(iter(clf._ask(voting.iter_scores, there(TESTS.astype(dtype))))).dtype
         for dtype in (np.float32, np.float64)
     ]
     assert scores == [np.float32, np.float64]
@@ -329,10 +331,10 @@ def hostile_voter(rng, n_classes):
 def test_ballots_at_exact_ties_do_not_depend_on_the_other_members(
     there, dtype, stacked, monkeypatch
 ):
-    monkeypatch.setattr(_device, "_STACKED", stacked)
+    monkeypatch.setattr(device, "_STACKED", stacked)
     rng = np.random.default_rng(3)
     voters, rows = tied_voters(rng, 100), there(twins(rng, 300, dtype))
-    blocks = _device.device_blocks(rows, 0, 300)
+    blocks = device.device_blocks(rows, 0, 300)
     for voter in voters:
         if voter is not None:
             voter.classes_ = 2 * voter.classes_
@@ -359,11 +361,11 @@ def test_ballots_at_exact_ties_do_not_depend_on_the_other_members(
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_ballots_at_exact_ties_do_not_depend_on_the_other_rows(there, dtype):
     rng = np.random.default_rng(4)
-    voters, n = tied_voters(rng, 60), 2 * _device._ROWS
+    voters, n = tied_voters(rng, 60), 2 * device._ROWS
     rows = twins(rng, n, dtype)
 
     def scores_of(tensor, stop):
-        blocks = _device.device_blocks(tensor, 0, stop)
+        blocks = device.device_blocks(tensor, 0, stop)
         return linear_scores(voters, np.arange(6), blocks, None)[:stop].tobytes()
 
     first = scores_of(there(rows[:50]), 50)
@@ -402,24 +404,24 @@ def test_inserted_rows_with_new_labels_change_no_other_ballots(there, products, 
 
 @pytest.mark.parametrize("n_voters", [1, 50, 300])
 def test_votes_are_the_ballots_counted(there, n_voters, monkeypatch):
-    monkeypatch.setattr(_device, "_STACKED", 128)
-    monkeypatch.setattr(_device, "_ROWS", 64)
+    monkeypatch.setattr(device, "_STACKED", 128)
+    monkeypatch.setattr(device, "_ROWS", 64)
     rng = np.random.default_rng(n_voters)
     voters = tied_voters(rng, n_voters)
     voters[n_voters // 2] = hostile_voter(rng, 6)
-    blocks = _device.device_blocks(there(twins(rng, 150, np.float64)), 0, 150)
+    blocks = device.device_blocks(there(twins(rng, 150, np.float64)), 0, 150)
     assert len(blocks) == 3
     ballots = linear_ballots(voters, np.arange(6), blocks, np.int16, None)
     votes = linear_votes(voters, np.arange(6), blocks, None)
     np.testing.assert_array_equal(votes, np.stack([(ballots == c).sum(1) for c in range(6)], 1))
     scores = linear_scores(voters, np.arange(6), blocks, None)
-    np.testing.assert_array_equal(ballots, _members.first_choices(scores))
+    np.testing.assert_array_equal(ballots, voting.first_choices(scores))
 
 
 def test_spans_of_test_rows_are_put_together_in_order(there, monkeypatch):
     clf = DeepPartitionAggregation(n_partitions=9).fit(X, Y)
-    monkeypatch.setattr(_device, "_ROWS", 64)
-    monkeypatch.setattr(_members, "SPAN_BYTES", 1)
+    monkeypatch.setattr(device, "_ROWS", 64)
+    monkeypatch.setattr(voting, "SPAN_BYTES", 1)
     assert_agree(clf, there(TESTS), TESTS)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from certified_ensembles._members.voting.noisy import noisy_codes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -27,6 +26,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import Certificate, label_flip
+from certified_ensembles._members.noisy import noisy_codes
 from certified_ensembles.attacks import smallest_flip_attack
 from certified_ensembles.certificates.flips import flips_from_margin
 from certified_ensembles.certificates.linear import linear_smoother_radius

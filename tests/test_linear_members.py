@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from certified_ensembles._linear.scoring.problems import Task
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -18,13 +17,11 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from certified_ensembles import DeepPartitionAggregation, _linear
-from certified_ensembles._linear.scoring import (
-    heads_trainer,
-    linear_ballots,
-    linear_scores,
-    linear_votes,
-)
+from certified_ensembles import DeepPartitionAggregation
+from certified_ensembles._linear import scoring
+from certified_ensembles._linear.problems import Task
+from certified_ensembles._linear.scoring import linear_ballots, linear_scores, linear_votes
+from certified_ensembles._linear.trainer import heads_trainer
 
 EXACT = {"tol": 1e-10, "max_iter": 20_000}
 HEADS = [
@@ -511,7 +508,7 @@ def test_classes_that_do_not_fit_in_memory_at_once_change_nothing(dtype, monkeyp
     before = linear_scores(*asked, None), linear_votes(*asked, None)
     class_bytes = 64 * 21 * np.dtype(dtype).itemsize
     for most_bytes in (1, 2 * class_bytes, 4 * class_bytes):
-        monkeypatch.setattr(_linear, "_WEIGHT_BYTES", most_bytes)
+        monkeypatch.setattr(scoring, "_WEIGHT_BYTES", most_bytes)
         np.testing.assert_array_equal(linear_scores(*asked, None), before[0])
         np.testing.assert_array_equal(linear_votes(*asked, None), before[1])
 

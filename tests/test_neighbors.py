@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import Certificate
-from certified_ensembles import _nearest as nearest_file
+from certified_ensembles._data import nearest as nearest_file
 from certified_ensembles._data.nearest import NearestRows
 from certified_ensembles.audit import check_certificate
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier

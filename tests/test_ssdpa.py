@@ -35,7 +35,8 @@ from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTraini
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from certified_ensembles import CertificateWarning, DeepPartitionAggregation, _semisupervised
+from certified_ensembles import CertificateWarning, DeepPartitionAggregation
+from certified_ensembles._members import masked
 from certified_ensembles.audit import check_certificate
 from certified_ensembles.certificates import plurality_radius
 from certified_ensembles.datasets import fetch_mnist
@@ -412,7 +413,7 @@ def test_estimators_that_take_minus_one_for_a_class_are_refused():
 
 
 def test_masking_many_rows_warns_of_the_cost(monkeypatch):
-    monkeypatch.setattr(_semisupervised, "_MANY_ROWS", 3 * len(X) - 1)
+    monkeypatch.setattr(masked, "_MANY_ROWS", 3 * len(X) - 1)
     with pytest.warns(UserWarning, match="900 in all"):
         ssdpa(SEMI[0], 3, unlabeled="mask").fit(X, Y)
 

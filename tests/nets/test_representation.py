@@ -18,7 +18,7 @@ pytest.importorskip("skorch")
 from certified_ensembles import LabelFlipSmoothingClassifier, SemiSupervisedDPA  # noqa: E402
 from certified_ensembles.audit import check_certificate  # noqa: E402
 from certified_ensembles.datasets import load_digits  # noqa: E402
-from certified_ensembles.nets import _loop  # noqa: E402
+from certified_ensembles.nets._self_supervised import loop  # noqa: E402
 from certified_ensembles.nets._self_supervised.rotnet import RotNet  # noqa: E402
 from certified_ensembles.nets._self_supervised.simclr import SimCLR  # noqa: E402
 
@@ -321,7 +321,7 @@ def kill_at_step(monkeypatch, n):
 
 def kill_fit(estimator, rows, n):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
+        patch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
         kill_at_step(patch, n)
         with pytest.raises(Killed):
             estimator.fit(rows)
@@ -417,7 +417,7 @@ def test_whoever_is_killed_while_writing_leaves_the_last_checkpoint(tmp_path, mo
         target.write(b"half a file")
         raise Killed
 
-    monkeypatch.setattr(_loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", half)
         with pytest.raises(Killed):
@@ -428,11 +428,11 @@ def test_whoever_is_killed_while_writing_leaves_the_last_checkpoint(tmp_path, mo
 
 
 def test_an_epoch_within_a_minute_is_not_written(tmp_path, monkeypatch):
-    written, replace = [], _loop.os.replace
-    monkeypatch.setattr(_loop.os, "replace", lambda *names: (written.append(1), replace(*names)))
+    written, replace = [], loop.os.replace
+    monkeypatch.setattr(loop.os, "replace", lambda *names: (written.append(1), replace(*names)))
     tiny("rotnet", checkpoint=tmp_path).fit(X)
     assert len(written) == 1  # the end
-    monkeypatch.setattr(_loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_CHECKPOINTS", 0)
     with pytest.warns(UserWarning, match="none of them"):
         tiny("rotnet", checkpoint=tmp_path, random_state=1).fit(X)
     assert len(written) == 4

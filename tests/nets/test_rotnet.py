@@ -8,7 +8,7 @@ pytest.importorskip("skorch")
 
 from certified_ensembles.datasets import load_digits  # noqa: E402
 from certified_ensembles.nets import ConvHead  # noqa: E402
-from certified_ensembles.nets import _rotnet as module  # noqa: E402
+from certified_ensembles.nets._self_supervised import rotnet as module  # noqa: E402
 from certified_ensembles.nets._self_supervised.rotnet import RotNet  # noqa: E402
 
 X = load_digits().images[:32]

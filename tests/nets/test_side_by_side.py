@@ -21,11 +21,9 @@ from certified_ensembles.nets import (  # noqa: E402
     NetworkInNetwork,
     ResNet18,
     SeededNetClassifier,
-    _side_by_side,
 )
-from certified_ensembles.nets._batched.ops import (  # noqa: E402
-    Product,
-)
+from certified_ensembles.nets._batched import training  # noqa: E402
+from certified_ensembles.nets._batched.ops import Product  # noqa: E402
 from certified_ensembles.nets._batched.stack import Stack  # noqa: E402
 from certified_ensembles.nets._batched.tracing import operations_of  # noqa: E402
 
@@ -124,7 +122,7 @@ def assert_same_bits(one, other, X=IMAGES[:50]):
 @pytest.fixture(params=["groups", "patches"])
 def convolutions(request, monkeypatch):
     """Both ways to convolve, whatever the device would choose."""
-    monkeypatch.setattr(_side_by_side, "over_patches", lambda device: request.param == "patches")
+    monkeypatch.setattr(training, "over_patches", lambda device: request.param == "patches")
 
 
 # ---------------------------------------------------------------- agreement with one by one
@@ -197,7 +195,7 @@ def company(net, sizes, spoil=None):
     [*((name, False) for name in NETS), ("conv", True), ("conv_head", True)],
 )
 def test_a_member_is_the_same_to_the_bit_in_any_company(name, patches, monkeypatch):
-    monkeypatch.setattr(_side_by_side, "over_patches", lambda device: patches)
+    monkeypatch.setattr(training, "over_patches", lambda device: patches)
     net = net_of(name, stack_size=8, crop_padding=1)
     (member,), (X,), (y,) = members_of(net, (13,))
     X = X.astype(np.float32)  # as the rows of the spoiled companions are
@@ -349,7 +347,7 @@ def test_a_stack_always_has_all_its_slots(name, size, slots, n_members, monkeypa
             sizes.append(n_slots)
             super().__init__(module, operations, n_slots, *where)
 
-    monkeypatch.setattr(_side_by_side, "Stack", Spy)
+    monkeypatch.setattr(training, "Stack", Spy)
     together(*members_of(net_of(name, stack_size=size, max_epochs=1), [9] * n_members))
     assert sizes == [slots] * -(-n_members // slots)
 

@@ -14,8 +14,8 @@ from certified_ensembles.nets import (  # noqa: E402
     NetworkInNetwork,
     ResNet18,
     SeededNetClassifier,
-    _side_by_side,
 )
+from certified_ensembles.nets._batched import training  # noqa: E402
 from certified_ensembles.nets._batched.stack import Stack, bytes_of_slot  # noqa: E402
 from certified_ensembles.nets._training import reproducible  # noqa: E402
 
@@ -35,7 +35,7 @@ def net_of(name, **params):
 
 
 def job_of(net, X):
-    job = _side_by_side._Job(net, X, Y[: len(X)])
+    job = training._Job(net, X, Y[: len(X)])
     job.key()
     return job
 
@@ -59,9 +59,9 @@ def test_the_memory_of_a_slot_is_more_than_what_a_step_keeps(name):
 
 
 def slots_on_a_gpu(size, bytes_of_device, monkeypatch):
-    monkeypatch.setattr(_side_by_side, "memory_of", lambda device: bytes_of_device)
+    monkeypatch.setattr(training, "memory_of", lambda device: bytes_of_device)
     net = net_of("nin", device="cuda", module__width=1.0)
-    return _side_by_side._slots_of(job_of(net, IMAGES[:size].repeat(3, axis=2).repeat(3, axis=3)))
+    return training._slots_of(job_of(net, IMAGES[:size].repeat(3, axis=2).repeat(3, axis=3)))
 
 
 def test_a_stack_takes_half_of_the_memory_of_a_gpu(monkeypatch):
@@ -80,20 +80,20 @@ def test_a_stack_takes_half_of_the_memory_of_a_gpu(monkeypatch):
 def test_a_cpu_stacks_fewer_nets_where_one_has_many_weights():
     def slots(size, n_rows=20):
         rows = np.zeros((n_rows, 1, size, size), np.uint8)
-        return _side_by_side._slots_of(job_of(net_of("linear"), rows))
+        return training._slots_of(job_of(net_of("linear"), rows))
 
     assert [slots(8), slots(50), slots(200)] == [32, 16, 8]
     assert slots(50, 30) == slots(50)
-    assert _side_by_side._slots_of(job_of(net_of("conv_head"), IMAGES[:20])) == 8
+    assert training._slots_of(job_of(net_of("conv_head"), IMAGES[:20])) == 8
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_cpu_trains_large_members_alone_where_a_step_is_mostly_arithmetic(device, monkeypatch):
-    monkeypatch.setattr(_side_by_side, "memory_of", lambda device: 1 << 34)
+    monkeypatch.setattr(training, "memory_of", lambda device: 1 << 34)
 
     def slots(name, n_rows, size=8):
         rows = np.zeros((n_rows, 1, size, size), np.uint8)
-        return _side_by_side._slots_of(job_of(net_of(name, batch_size=2, device=device), rows))
+        return training._slots_of(job_of(net_of(name, batch_size=2, device=device), rows))
 
     alone = {"cpu": 1}
     # Twelve batches of two rows, the last one of three; then thirteen.
@@ -124,9 +124,7 @@ def test_large_members_are_what_they_are_alone_unless_a_stack_is_asked_for():
 
 def test_members_that_differ_in_a_last_batch_of_many_share_a_stack():
     def key(n_rows):
-        return _side_by_side._Job(
-            net_of("conv_head", batch_size=8), IMAGES[:n_rows], Y[:n_rows]
-        ).key()
+        return training._Job(net_of("conv_head", batch_size=8), IMAGES[:n_rows], Y[:n_rows]).key()
 
     assert key(34) == key(35) == key(40)
     assert key(33) != key(34)  # the one joins the batch before it
@@ -138,10 +136,10 @@ def test_memory_is_rounded_so_that_drivers_do_not_decide(monkeypatch):
         total_memory = 85_017_624_576
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Card)
-    assert _side_by_side.memory_of(torch.device("cuda")) == 64 << 30
+    assert training.memory_of(torch.device("cuda")) == 64 << 30
     Card.total_memory -= 1 << 30
-    assert _side_by_side.memory_of(torch.device("cuda")) == 64 << 30
-    assert _side_by_side.memory_of(torch.device("xpu")) == 16 << 30
+    assert training.memory_of(torch.device("cuda")) == 64 << 30
+    assert training.memory_of(torch.device("xpu")) == 16 << 30
 
 
 def test_memory_is_filled_for_unknown_modules_only(monkeypatch):
