@@ -25,7 +25,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from certified_ensembles import Certificate, label_flip
+from certified_ensembles import Certificate
+from certified_ensembles._members import weighed_labels
 from certified_ensembles._members.noisy import noisy_codes
 from certified_ensembles.attacks import smallest_flip_attack
 from certified_ensembles.certificates.flips import flips_from_margin
@@ -200,7 +201,7 @@ def test_smoothed_radius_is_cut_at_the_exact_one(monkeypatch):
     X, y = load_iris(return_X_y=True)
     clf = LabelFlipSmoothingClassifier(KNeighborsClassifier(15)).fit(X, y)
     exact = clf.certify(X)
-    monkeypatch.setattr(label_flip, "flips_from_margin", lambda log_error, *_, **__: 10**9)
+    monkeypatch.setattr(weighed_labels, "flips_from_margin", lambda log_error, *_, **__: 10**9)
     _assert_same(clf.set_params(certificate="tight").certify(X), exact)
 
 
