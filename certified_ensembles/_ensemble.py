@@ -11,7 +11,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
-    _raise_for_params,
     _routing_enabled,
     process_routing,
 )
@@ -23,30 +22,13 @@ from sklearn.utils.validation import (
 
 from ._certificate import Certificate, CertificateWarning
 from ._data.array_api import is_finite_table, is_on_device, on_host
-from ._data.validation import ValidatesInput, input_tags_of
-from ._deterministic import is_net, parts_of
-from ._members.training import fit_members
-from ._members.voting import (
-    count_votes,
-    first_choices,
-    iter_ballots,
-    iter_scores,
-    iter_votes,
-    stateless_steps,
-    take_device_rows,
-)
-from .certificates import (
-    collective_survivors,
-    finite_aggregation_radius,
-    finite_run_off_radius,
-    plurality_radius,
-    run_off_radius,
-)
-
-_MAX_SEED = 2**32 - 1
+from ._data.validation import COMMON_CONSTRAINTS, check_seed, input_tags_of, validate_rows
+from ._deterministic import parts_of
+from ._members import count_votes, first_choices
+from .certificates import collective_survivors
 
 
-class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Members trained on disjoint partitions, asked for one ballot each.
 
     A subclass partitions the rows and says which threats its certificate covers.
@@ -57,13 +39,13 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
         "n_partitions": [Interval(Integral, 1, None, closed="left")],
         "aggregation": [StrOptions({"plurality", "run_off"})],
         "n_seeds": [Interval(Integral, 1, None, closed="left")],
-        "classes": ["array-like", None],
-        "random_state": [Interval(Integral, 0, _MAX_SEED, closed="both"), None],
         "distinct_seeds": ["boolean"],
-        "n_jobs": [Integral, None],
-        "memory": [str, HasMethods(["cache"]), None],
-        "verbose": ["verbose"],
+        **COMMON_CONSTRAINTS,
     }
+
+    # Which members each partition takes part in; None: one each.
+    spread_ = None
+    _empty_remedy = "Use fewer partitions."
 
     # ------------------------------------------------------------ validation
 
@@ -75,20 +57,12 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
         """Return what sees X first: it decides which containers are taken."""
         return self._member_estimator()
 
-    def _validate_seeds(self, n_members):
+    def _validate_seeds(self, n_partitions):
         """Return the seeds of all members, `n_seeds` of them for each partition."""
-        if self.random_state is None:
-            raise ValueError(
-                "random_state=None is refused: a member that is trained with another seed each "
-                "time has no certificate. Pass an integer, such as random_state=0."
-            )
-        n_distinct = self.n_seeds * (n_members if self.distinct_seeds else 1)
-        if self.random_state + n_distinct - 1 > _MAX_SEED:
-            raise ValueError(
-                f"random_state={self.random_state} leaves no room for {n_distinct} distinct "
-                f"seeds up to {_MAX_SEED}; pass a smaller one."
-            )
-        return np.resize(self.random_state + np.arange(n_distinct), n_members * self.n_seeds)
+        n_distinct = self.n_seeds * (n_partitions if self.distinct_seeds else 1)
+        check_seed(self.random_state, n_distinct)
+        seeds = range(self.random_state, self.random_state + n_distinct)
+        return list(seeds) * (1 if self.distinct_seeds else n_partitions)
 
     def _validate_estimator(self):
         estimator = self._member_estimator()
@@ -107,29 +81,29 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
             )
         return estimator
 
-    _score_methods = ("decision_function", "predict_proba")
-
-    def _validate_scores(self, estimator):
-        """Refuse members whose scores cannot be summed, before any of them is trained."""
-        if self.n_seeds > 1 and not any(hasattr(estimator, m) for m in self._score_methods):
-            raise ValueError(
-                f"n_seeds={self.n_seeds} sums the scores of the members of a partition, but "
-                f"estimator={estimator!r} has no {' or '.join(self._score_methods)}. Use "
-                "n_seeds=1, or an estimator that scores classes."
-            )
-
     # ------------------------------------------------------------ training
 
     def _rows_of_member(self):
-        """Return the indices of the rows of every partition."""
+        """Return the indices of the rows of every member, before it is cloned for its seeds."""
         order = np.argsort(self.partition_, kind="stable")
-        sizes = np.bincount(self.partition_, minlength=self.n_partitions)
-        return np.split(order, np.cumsum(sizes)[:-1])
+        sizes = np.bincount(self.partition_, minlength=self._n_partitions)
+        rows = np.split(order, np.cumsum(sizes)[:-1])
+        if self.spread_ is None:
+            return rows
+        degree = self.spread_.shape[1]
+        partitions = np.argsort(self.spread_.ravel(), kind="stable") // degree
+        return [np.concatenate([rows[p] for p in own]) for own in partitions.reshape(-1, degree)]
 
-    def _once_a_seed(self, rows_of_member):
-        """Return the rows of every member to train: those of a partition once for each seed."""
-        self._n_seeds = self.n_seeds
-        return [rows for rows in rows_of_member for _ in range(self.n_seeds)]
+    def _warn_if_empty(self):
+        n_empty = self._n_partitions - len(np.unique(self.partition_))
+        if n_empty > self._n_partitions / 4:
+            warnings.warn(
+                f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
+                f"{n_empty} of {self._n_partitions} partitions have no rows, and members without "
+                f"rows abstain. {self._empty_remedy}",
+                CertificateWarning,
+                stacklevel=4,
+            )
 
     def _member_params(self, params):
         """Return what goes to the members' fit, by routing where that is enabled."""
@@ -138,25 +112,13 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
             return dict(process_routing(self, "fit", **params).estimator.fit)
         return {name: value for name, value in params.items() if value is not None}
 
-    def _fit_members(self, X, y, rows_of_member, params):
-        """Train the members; set everything that prediction needs."""
-        estimator = self._validate_estimator()
-        self._validate_scores(estimator)
-        seeds = self._validate_seeds(len(rows_of_member))
-        self.estimators_ = fit_members(
-            estimator, X, y, self._once_a_seed(rows_of_member), [int(seed) for seed in seeds],
-            params, n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
-        )  # fmt: skip
-        self._single = is_net(estimator)
-        self._shared_steps = stateless_steps(estimator)
-        self._seen = np.ones((len(rows_of_member), len(self.classes_)), dtype=bool)
-        if self._open_set:
-            # In an open set a member may vote only for labels of its own rows: else a label
-            # that it makes up would begin to count when some other partition gets it.
-            codes = np.searchsorted(self.classes_, y)
-            for seen, rows in zip(self._seen, rows_of_member, strict=True):
-                seen[:] = False
-                seen[codes[rows]] = True
+    def _fit_members(self, members, rows, y, seeds, params):
+        """Train the members, of whatever kind; set what prediction needs."""
+        partitions = self._rows_of_member()
+        self._members = members.fit(
+            rows, y, partitions, seeds, params, n_jobs=self.n_jobs, verbose=self.verbose
+        )
+        self.estimators_ = self._members.estimators
 
     # ------------------------------------------------------------ votes
 
@@ -164,43 +126,26 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
         """Return what the members see of test rows."""
         if is_on_device(X) and self._take_device_rows() and is_finite_table(X):
             return validate_data(self, X, reset=False, skip_check_array=True)
-        return self._validate_rows(X, reset=False)
+        return validate_rows(self, X, reset=False)
 
     def _take_device_rows(self):
         """Say whether test rows on a GPU stay there."""
-        return take_device_rows(self.estimators_, self._shared_steps)
+        return self._members.take_device_rows()
 
-    def _voters(self):
-        """Return the members to ask, and the sorted labels that they answer with."""
-        return self.estimators_, self.classes_
-
-    def _iter_answers(self, X):
-        """Yield the partitions' scores where they are needed, else their ballots."""
-        boosted = self._n_seeds > 1
-        ask = iter_scores if boosted or self.aggregation == "run_off" else iter_ballots
-        for answers in self._ask(ask, X):
-            yield sum_over_seeds(answers, self._n_seeds) if boosted else answers
-
-    def _ask(self, ask, X):
-        voters, labels = self._voters()
-        seen = np.repeat(self._seen, self._n_seeds, axis=0)
-        for _, answers in ask(
-            voters, seen, labels, self._features_of(X),
-            steps=self._shared_steps, single=self._single,
-            n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0),
-        ):  # fmt: skip
-            yield answers
+    def _ask(self, ask, X, **how):
+        """Return what one of the members' methods answers about test rows."""
+        verbose = max(self.verbose - 1, 0)
+        return ask(self._features_of(X), n_jobs=self.n_jobs, verbose=verbose, **how)
 
     def _iter_ballots(self, X):
-        for answers in self._iter_answers(X):
-            yield answers if answers.ndim == 2 else first_choices(answers)
+        if self.aggregation == "run_off":
+            return map(first_choices, self._ask(self._members.scores, X))
+        return self._ask(self._members.ballots, X)
 
     def _iter_votes(self, X):
-        if self._n_seeds == 1 and self.aggregation == "plurality":
-            yield from self._ask(iter_votes, X)
-            return
-        for ballots in self._iter_ballots(X):
-            yield count_votes(ballots, len(self.classes_))
+        if self.aggregation == "run_off":
+            return (count_votes(own, len(self.classes_)) for own in self._iter_ballots(X))
+        return self._ask(self._members.votes, X)
 
     def ballots(self, X):
         """Return the ballot of every member on every row.
@@ -253,28 +198,9 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
         shares = np.full(votes.shape, 1.0 / votes.shape[1])
         return np.divide(votes, cast, out=shares, where=cast > 0)
 
-    def _winner_and_radius(self, X):
-        """Return class indices, and radii that count changed partitions."""
-        n_classes, open_set = len(self.classes_), self._open_set
-        spread = getattr(self, "spread_", None)
-        run_off = self.aggregation == "run_off"
-        parts = []
-        plain = not run_off and spread is None
-        ask = self._iter_answers if run_off else self._iter_votes if plain else self._iter_ballots
-        for answers in ask(X):
-            if run_off:
-                part = (
-                    run_off_radius(answers, open_set=open_set)
-                    if spread is None
-                    else finite_run_off_radius(answers, spread, open_set=open_set)
-                )
-            elif spread is not None:
-                part = finite_aggregation_radius(answers, spread, n_classes, open_set=open_set)
-            else:
-                part = plurality_radius(answers, open_set=open_set)
-            parts.append(part)
-        winners, radii = zip(*parts, strict=True)
-        return np.concatenate(winners), np.concatenate(radii)
+    def _elect(self, elect, X):
+        """Return class indices, and radii that count what the members' method counts."""
+        return self._ask(elect, X, aggregation=self.aggregation, spread=self.spread_)
 
     def predict(self, X):
         """Return the label that wins the vote; ties go to the smaller label.
@@ -290,10 +216,10 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
             Predicted labels.
         """
         check_is_fitted(self)
-        return self.classes_[self._winner_and_radius(X)[0]]
+        return self.classes_[self._elect(self._members.elect, X)[0]]
 
     def _certify(self, X, cost):
-        winner, radius = self._winner_and_radius(X)
+        winner, radius = self._elect(self._members.certify, X)
         return Certificate(self.classes_[winner], radius // cost)
 
     def collective_certify(self, X, budget, *, y=None, threat=None, time_limit=60.0):
@@ -359,7 +285,7 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
             ballots, y_true = ballots[known], y_true[known]
         return collective_survivors(
             ballots, len(self.classes_), budget * self._operation_cost(threat),
-            spread=getattr(self, "spread_", None), y_true=y_true, open_set=self._open_set,
+            spread=self.spread_, y_true=y_true, open_set=self._open_set,
             time_limit=time_limit,
         )  # fmt: skip
 
@@ -386,34 +312,3 @@ class BasePartitionEnsemble(ValidatesInput, MetaEstimatorMixin, ClassifierMixin,
         tags = super().__sklearn_tags__()
         tags.input_tags = input_tags_of(self._base_estimator())
         return tags
-
-
-def sum_over_seeds(scores, n_seeds):
-    """Return the scores of partitions: the sums over the members of each of them.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_samples, n_partitions * n_seeds, n_classes), float
-        Scores of members, those of one partition side by side; -inf for a class that a member
-        has not seen.
-    n_seeds : int
-
-    Returns
-    -------
-    sums : ndarray of shape (n_samples, n_partitions, n_classes), float64
-        In double precision, in the order of the seeds: a sum depends on its own terms alone.
-        -inf for a class that any of the members has not seen, or that has no sum.
-    """
-    scores = scores.reshape(len(scores), -1, n_seeds, scores.shape[2])
-    sums = scores[:, :, 0].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        for j in range(1, n_seeds):  # a reduction of numpy's may take another order
-            sums += scores[:, :, j]
-    sums[np.isnan(sums)] = -np.inf
-    return sums
-
-
-def raise_without_routing(params, owner):
-    """Refuse metadata when routing is enabled but nobody has requested it."""
-    if _routing_enabled():
-        _raise_for_params(params, owner, "fit")

@@ -17,11 +17,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import Certificate, certify_through, effective_threat, find_ensemble
-from .dpa import DeepPartitionAggregation
-from .label_flip import LabelFlipSmoothingClassifier
 from .metrics import certified_accuracy_curve
-from .neighbors import CertifiedKNeighborsClassifier
-from .ssdpa import SemiSupervisedDPA
 
 __all__ = ["CertifiedAbstention", "CoverageAccuracyCurve", "coverage_accuracy_curve"]
 
@@ -245,16 +241,12 @@ class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
 
 def _falls_by_one(ensemble):
-    """Say whether one operation is known to lower its radii by one at most."""
-    # Exact types only: a subclass may certify in its own way.
-    kind = type(ensemble)
-    if kind is DeepPartitionAggregation:
-        return ensemble.spread_ is None
-    if kind is SemiSupervisedDPA:
-        return ensemble.certificate == "ballots" or ensemble.n_partitions == "n_samples"
-    if kind is LabelFlipSmoothingClassifier:
-        return ensemble.certificate == "exact"
-    return kind is CertifiedKNeighborsClassifier
+    """Say whether one operation is known to lower its radii by one at most.
+
+    A class says so itself. What is inherited does not count: a subclass may certify in its own
+    way, and has to say so anew.
+    """
+    return "_radius_falls_by_one" in vars(type(ensemble)) and ensemble._radius_falls_by_one
 
 
 class CoverageAccuracyCurve(NamedTuple):

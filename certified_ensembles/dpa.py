@@ -1,6 +1,5 @@
 """Deep Partition Aggregation: a vote of members that never saw each other's rows."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -8,9 +7,11 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from ._certificate import CertificateWarning
 from ._data.array_api import on_host
+from ._data.training_rows import TrainingRows
+from ._data.validation import validate_labels, validate_rows
 from ._ensemble import BasePartitionEnsemble
+from ._members import PartitionMembers
 from .certificates import threat_cost
 from .hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
 
@@ -146,6 +147,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     }
 
     _default_threat = "insertion_deletion"
+    _empty_remedy = "Use fewer partitions, or a hasher that spreads rows (or sources) more evenly."
 
     def __init__(
         self,
@@ -212,59 +214,48 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
             If the guarantee is void (a hasher that looks at other rows, a frozen estimator)
             or weaker than it looks (partitions without rows).
         """
-        X = self._validate_rows(X, reset=True)
-        y, self.classes_ = self._validate_labels(X, y)
+        X = validate_rows(self, X, reset=True)
+        y, self.classes_, self._open_set = validate_labels(self, X, y)
         params = self._member_params(fit_params)
         self.spread_ = self._draw_spread()
         self.partition_ = self._assign_partitions(X, y, groups)
         self._warn_if_empty()
-        self._fit_members(X, y, self._rows_of_member(), params)
+        members = PartitionMembers(
+            self._validate_estimator(),
+            self.classes_,
+            open_set=self._open_set,
+            n_seeds=self.n_seeds,
+            memory=self.memory,
+        )
+        seeds = self._validate_seeds(self._n_partitions)
+        self._fit_members(members, TrainingRows(X), y, seeds, params)
         return self
 
     def _draw_spread(self):
         """Return which members each fine partition takes part in, whatever the data are."""
-        self._n_fine = self.n_partitions * self.spread_degree
+        self._n_partitions = self.n_partitions * self.spread_degree
         if self.spread_degree == 1:
             return None
-        self._validate_seeds(self._n_fine)
+        self._validate_seeds(self._n_partitions)
         rng = np.random.default_rng(self.random_state)
-        shifts = np.sort(rng.choice(self._n_fine, self.spread_degree, replace=False))
-        return (np.arange(self._n_fine)[:, None] + shifts) % self._n_fine
+        shifts = np.sort(rng.choice(self._n_partitions, self.spread_degree, replace=False))
+        return (np.arange(self._n_partitions)[:, None] + shifts) % self._n_partitions
 
     def _assign_partitions(self, X, y, groups):
         hasher = resolve_hasher(self.hasher)
         if groups is None:
             self.partitioned_by_ = "features and label" if uses_labels(hasher) else "features"
-            return assign_partitions(hasher, X, y, self._n_fine, self.n_jobs)
+            return assign_partitions(hasher, X, y, self._n_partitions, self.n_jobs)
         groups = on_host(groups)
         check_consistent_length(X, groups)
         self.partitioned_by_ = "source"
         key = hasher.key if isinstance(hasher, ContentHasher) else None
-        return assign_partitions(ContentHasher(key=key), groups, y, self._n_fine)
+        return assign_partitions(ContentHasher(key=key), groups, y, self._n_partitions)
 
-    def _rows_of_member(self):
-        order = np.argsort(self.partition_, kind="stable")
-        sizes = np.bincount(self.partition_, minlength=self._n_fine)
-        rows = np.split(order, np.cumsum(sizes)[:-1])
-        if self.spread_ is None:
-            return rows
-        partitions = np.argsort(self.spread_.ravel(), kind="stable") // self.spread_degree
-        return [
-            np.concatenate([rows[p] for p in own])
-            for own in partitions.reshape(self._n_fine, self.spread_degree)
-        ]
-
-    def _warn_if_empty(self):
-        n_empty = self._n_fine - len(np.unique(self.partition_))
-        if n_empty > self._n_fine / 4:
-            warnings.warn(
-                f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
-                f"{n_empty} of {self._n_fine} partitions have no rows, and members without rows "
-                "abstain. Use fewer partitions, or a hasher that spreads rows (or sources) more "
-                "evenly.",
-                CertificateWarning,
-                stacklevel=4,
-            )
+    @property
+    def _radius_falls_by_one(self):
+        """Whether one operation is known to lower a radius by one at most."""
+        return self.spread_ is None
 
     def certify(self, X, threat=None):
         """Return predictions and the poisoning that each of them provably survives.

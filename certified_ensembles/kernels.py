@@ -11,9 +11,9 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
 
+from ._data.block_map import map_blocks
 from ._deterministic import add_up, one_thread
 
-_ROWS_AT_ONCE = 256
 _WIDEST = 1e30  # larger widths overflow
 
 
@@ -170,19 +170,18 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
             else:
                 X = validate_data(self, X, dtype=np.float64, reset=False)
         blocks, _ = self._read_blocks()
-        scores = np.empty((len(X), len(self.classes_)))
-        with one_thread:
-            for start in range(0, len(X), _ROWS_AT_ONCE):
-                # One shape for all products: a row's score must not hang on its neighbours.
-                some = np.minimum(np.arange(start, start + _ROWS_AT_ONCE), len(X) - 1)
-                rows = _stack_views(X[some])
-                kernel = self._kernel(
-                    [k.coordinates(rows[:, b]) for k, b in zip(self._maps, blocks, strict=True)]
-                )
-                answers = kernel @ self.dual_coef_ + self.intercept_
-                answers = answers.reshape(-1, _ROWS_AT_ONCE, scores.shape[1])
-                scores[start : start + _ROWS_AT_ONCE] = add_up(answers)[: len(X) - start]
-            scores /= len(answers)
+
+        def mean_score(block):
+            # One shape for all products: a row's score must not hang on its neighbours.
+            rows = _stack_views(block)
+            kernel = self._kernel(
+                [k.coordinates(rows[:, b]) for k, b in zip(self._maps, blocks, strict=True)]
+            )
+            answers = kernel @ self.dual_coef_ + self.intercept_
+            answers = answers.reshape(-1, len(block), len(self.classes_))
+            return add_up(answers) / len(answers)
+
+        scores = np.concatenate(list(map_blocks(mean_score, X, n_jobs=1)))
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
     def predict(self, X):

@@ -15,25 +15,20 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import Certificate
-from ._data.containers import take
-from ._data.validation import ValidatesInput, input_tags_of
-from ._deterministic import is_net
-from ._ensemble import _MAX_SEED, BasePartitionEnsemble
-from ._members.noisy import fit_noisy_members
-from ._members.voting import count_votes, iter_ballots
+from ._data.validation import (
+    COMMON_CONSTRAINTS,
+    check_seed,
+    input_tags_of,
+    validate_labels,
+    validate_rows,
+)
+from ._members import NoisyMembers, WeighedLabels
 from .certificates._inputs import check_noise
-from .certificates.flips import flips_from_margin
-from .certificates.linear import linear_smoother_radius, linear_smoother_winner
-from .certificates.monte_carlo import monte_carlo_radius
-from .certificates.smoothing import chernoff_log_error
 from .representations._label_free import LabelFreeFeatures
 from .smoothers import LinearSmoother
-from .smoothers._classifiers import class_scores
 
 
-class LabelFlipSmoothingClassifier(
-    ValidatesInput, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
-):
+class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Classifier whose predictions provably survive flipped training labels.
 
     The features of the training rows are trusted, their labels are not: crowds, vendors and users
@@ -145,10 +140,7 @@ class LabelFlipSmoothingClassifier(
         "representation": [HasMethods(["fit", "transform"]), None],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "confidence": [Interval(Real, 0, 1, closed="neither")],
-        **{
-            name: BasePartitionEnsemble._parameter_constraints[name]
-            for name in ("classes", "random_state", "n_jobs", "memory", "verbose")
-        },
+        **COMMON_CONSTRAINTS,
     }
 
     _default_threat = "label_flip"
@@ -182,8 +174,9 @@ class LabelFlipSmoothingClassifier(
 
     def _base_estimator(self):
         """Return what sees X first: it decides which containers are taken."""
-        if self.representation is not None:
-            return self.representation
+        return self._last_estimator() if self.representation is None else self.representation
+
+    def _last_estimator(self):
         return RidgeClassifier() if self.estimator is None else self.estimator
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -208,15 +201,18 @@ class LabelFlipSmoothingClassifier(
             If X, y or a parameter is unusable, or if the weights of the estimator would depend
             on labels; the message says why and what to do instead.
         """
-        self._validate_seed()
-        X = self._validate_rows(X, reset=True)
-        y, self.classes_ = self._validate_labels(X, y)
+        noisy = self.certificate == "monte_carlo"
+        check_seed(self.random_state, self.n_draws if noisy else 1, "n_draws={}")
+        X = validate_rows(self, X, reset=True)
+        y, self.classes_, self._open_set = validate_labels(self, X, y)
         self._validate_noise()
-        self._open_set = self.classes is None
-        codes = np.searchsorted(self.classes_, y)
-        if self.certificate == "monte_carlo":
-            return self._fit_noisy_members(X, codes)
-        vars(self).pop("estimators_", None)
+        for name in ("estimators_", "smoother_"):
+            vars(self).pop(name, None)
+        fit = self._fit_noisy_members if noisy else self._fit_weights
+        fit(X, np.searchsorted(self.classes_, y))
+        return self
+
+    def _fit_weights(self, X, codes):
         self.smoother_ = LinearSmoother(
             self.estimator,
             representation=self.representation,
@@ -225,8 +221,8 @@ class LabelFlipSmoothingClassifier(
             memory=self.memory,
             verbose=self.verbose,
         ).fit(X)
-        self._codes = self.smoother_.arrange(codes)
-        return self
+        members = WeighedLabels(self.smoother_, self.classes_, open_set=self._open_set)
+        self._members = members.fit(codes)
 
     def _validate_noise(self):
         if self.certificate == "exact":
@@ -238,49 +234,30 @@ class LabelFlipSmoothingClassifier(
             )
         check_noise(self.noise, len(self.classes_))
 
-    def _validate_seed(self):
-        if self.random_state is None:
-            raise ValueError(
-                "random_state=None is refused: a fit that cannot be repeated has no certificate. "
-                "Pass an integer, such as random_state=0."
-            )
-        if self.certificate == "monte_carlo" and self.random_state + self.n_draws > _MAX_SEED:
-            raise ValueError(
-                f"random_state={self.random_state} leaves no room for n_draws={self.n_draws} "
-                f"seeds up to {_MAX_SEED}; pass a smaller one."
-            )
-
     def _fit_noisy_members(self, X, codes):
-        estimator = RidgeClassifier() if self.estimator is None else self.estimator
+        estimator = self._last_estimator()
         if not is_classifier(estimator):
             raise ValueError(
                 f'certificate="monte_carlo" counts the votes of classifiers, and estimator='
                 f"{estimator!r} is none; pass a classifier."
             )
-        vars(self).pop("smoother_", None)
-        self._features = LabelFreeFeatures(
+        features = LabelFreeFeatures(
             [] if self.representation is None else [self.representation],
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             memory=self.memory,
         )
-        rows = self._features.fit_transform(X)
-        self._single = is_net(estimator)
-        self._n_train = len(codes)
-        self.estimators_ = fit_noisy_members(
-            estimator,
-            take(rows, self._features.row_of_copy),
-            self._features.row_of_copy,
-            self._features.arrange(codes),
-            self.classes_,
-            self.noise,
-            self.n_draws,
-            random_state=self.random_state,
-            n_jobs=self.n_jobs,
-            memory=self.memory,
-            verbose=self.verbose,
+        members = NoisyMembers(features, estimator, self.classes_, memory=self.memory)
+        seeds = list(range(self.random_state, self.random_state + self.n_draws))
+        self._members = members.fit(
+            X, codes, self.noise, seeds, n_jobs=self.n_jobs, verbose=self.verbose
         )
-        return self
+        self.estimators_ = self._members.estimators
+
+    def _ask(self, ask, X, **how):
+        """Return what one of the members' methods answers about test rows."""
+        X = validate_rows(self, X, reset=False)
+        return ask(X, n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0), **how)
 
     def predict(self, X):
         """Return the label with the largest score; ties go to the smaller label.
@@ -296,24 +273,7 @@ class LabelFlipSmoothingClassifier(
             Predicted labels, the ones that :meth:`certify` is about.
         """
         check_is_fitted(self)
-        X = self._validate_rows(X, reset=False)
-        n_classes = len(self.classes_)
-        if hasattr(self, "estimators_"):
-            return self.classes_[self._vote_counts(X).argmax(axis=1)]
-        (winner,) = self.smoother_.map(
-            lambda weights: (linear_smoother_winner(weights, self._codes, n_classes),), X
-        )
-        return self.classes_[winner]
-
-    def _vote_counts(self, X):
-        """Return how many members vote for each class."""
-        n_members, n_classes = len(self.estimators_), len(self.classes_)
-        answers = iter_ballots(
-            self.estimators_, np.ones((n_members, n_classes), dtype=bool), self.classes_,
-            self._features.transform(X), steps=(), single=self._single,
-            n_jobs=self.n_jobs, verbose=max(self.verbose - 1, 0),
-        )  # fmt: skip
-        return np.concatenate([count_votes(ballots, n_classes) for _, ballots in answers])
+        return self.classes_[self._ask(self._members.winners, X)]
 
     def predict_proba(self, X):
         """Return shares of the score for every class.
@@ -331,10 +291,7 @@ class LabelFlipSmoothingClassifier(
             probability simplex. Not calibrated.
         """
         check_is_fitted(self)
-        X = self._validate_rows(X, reset=False)
-        if hasattr(self, "estimators_"):
-            return self._vote_counts(X) / len(self.estimators_)
-        return class_scores(self.smoother_, X, self._codes, len(self.classes_))[1]
+        return self._ask(self._members.shares, X)
 
     def certify(self, X, threat=None):
         """Return predictions and the number of flipped labels that each provably survives.
@@ -370,30 +327,19 @@ class LabelFlipSmoothingClassifier(
                 'change. Pass threat="label_flip" or None; for inserted, deleted or replaced rows '
                 "use DeepPartitionAggregation."
             )
-        X = self._validate_rows(X, reset=False)
-        if hasattr(self, "estimators_"):
-            winner, radius = monte_carlo_radius(
-                self._vote_counts(X), self.noise, self.confidence,
-                n_draws=len(self.estimators_), max_radius=self._n_train,
-            )  # fmt: skip
-        else:
-            winner, radius = self.smoother_.map(self._certify_weights, X)
+        winner, radius = self._ask(
+            self._members.certify,
+            X,
+            noise=self.noise,
+            certificate=self.certificate,
+            confidence=self.confidence,
+        )
         return Certificate(self.classes_[winner], radius)
 
-    def _certify_weights(self, weights):
-        """Return class indices and radii of a block of test rows, from their weights."""
-        n_classes = len(self.classes_)
-        winner, radius = linear_smoother_radius(
-            weights, self._codes, n_classes, open_set=self._open_set
-        )
-        if self.certificate == "exact":
-            return winner, radius
-        smoothed, log_error = chernoff_log_error(weights, self._codes, self.noise, n_classes)
-        flips = flips_from_margin(
-            log_error, self.noise, n_classes, self.certificate, max_radius=len(self._codes)
-        )
-        # What predict returns is the plain winner, so its own radius bounds the promise.
-        return winner, np.where(smoothed == winner, np.minimum(flips, radius), -1)
+    @property
+    def _radius_falls_by_one(self):
+        """Whether one operation is known to lower a radius by one at most."""
+        return self.certificate == "exact"
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

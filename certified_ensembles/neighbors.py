@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._certificate import Certificate
 from ._data.array_api import on_host
 from ._data.nearest import NearestRows
-from ._data.validation import ValidatesInput
+from ._data.validation import validate_labels
 from .certificates.neighbors import nearest_neighbor_radius
 from .hashers import canonical_order
 
@@ -21,7 +21,7 @@ __all__ = ["CertifiedKNeighborsClassifier"]
 _BLOCK_ROWS = 256
 
 
-class CertifiedKNeighborsClassifier(ValidatesInput, ClassifierMixin, BaseEstimator):
+class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
     """Vote of the k nearest training rows, with the poisoning that it provably survives.
 
     One training row is one voter, so nothing is trained: whoever inserts a row next to
@@ -95,6 +95,8 @@ class CertifiedKNeighborsClassifier(ValidatesInput, ClassifierMixin, BaseEstimat
     }
 
     _default_threat = "insertion_deletion"
+    # One operation is known to lower a radius by one at most.
+    _radius_falls_by_one = True
 
     def __init__(self, n_neighbors=5, *, classes=None, n_jobs=None):
         self.n_neighbors = n_neighbors
@@ -126,7 +128,7 @@ class CertifiedKNeighborsClassifier(ValidatesInput, ClassifierMixin, BaseEstimat
             If X, y or a parameter is unusable, or there are fewer rows than `n_neighbors`.
         """
         X = self._validate_rows(X, reset=True)
-        y, self.classes_ = self._validate_labels(X, y)
+        y, self.classes_, self._open_set = validate_labels(self, X, y)
         if self.n_neighbors > len(X):
             raise ValueError(
                 f"n_neighbors={self.n_neighbors} is more than n_samples={len(X)}, the number of "

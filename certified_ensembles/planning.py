@@ -12,9 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._data.containers import n_rows, take
-from ._deterministic import is_net
-from ._members.training import fit_members
-from ._members.voting import count_votes, iter_ballots, stateless_steps
+from ._data.training_rows import TrainingRows
+from ._members import PartitionMembers, count_votes
 from .certificates.plurality import plurality_radius
 
 __all__ = ["PartitionPlan", "plan_partitions"]
@@ -264,14 +263,10 @@ def _rows_of_members(order, k, n_train, n_sampled, rng):
 def _ask_members(estimator, X, y, rows, X_val, labels, seeds, n_jobs):
     """Return ballots, and the seconds for one member: to train it, to ask it about all rows."""
     start = perf_counter()
-    members = fit_members(estimator, X, y, rows, seeds, {}, n_jobs=n_jobs, memory=None, verbose=0)
+    members = PartitionMembers(estimator, labels, open_set=False)
+    members.fit(TrainingRows(X), y, rows, seeds, {}, n_jobs=n_jobs, verbose=0)
     trained = perf_counter()
-    seen = np.ones((len(members), len(labels)), dtype=bool)
-    spans = iter_ballots(
-        members, seen, labels, X_val,
-        steps=stateless_steps(estimator), single=is_net(estimator), n_jobs=n_jobs,
-    )  # fmt: skip
-    ballots = np.concatenate([part for _, part in spans])
+    ballots = np.concatenate(list(members.ballots(X_val, n_jobs=n_jobs)))
     asked = perf_counter() - trained
     return ballots, ((trained - start) / len(rows), asked / len(rows))
 

@@ -1,9 +1,7 @@
 """Semi-supervised DPA: a vote of members that share all rows and no labels."""
 
-import warnings
 from numbers import Integral
 
-import numpy as np
 from sklearn.base import _fit_context, is_clusterer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -13,14 +11,9 @@ from sklearn.utils import assert_all_finite, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertificateWarning
-from ._data.containers import take
-from ._deterministic import is_net
+from ._data.validation import check_seed, validate_labels, validate_rows
 from ._ensemble import BasePartitionEnsemble
-from ._members.masked import InCodes, fit_masked
-from ._members.one_label import OneLabelMembers, OneLabelVotes
-from ._members.smoothers import SmootherMember, certify_members, check_smoother
-from .certificates import plurality_radius
+from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
 from .hashers import label_free_partition
 from .representations._label_free import LabelFreeFeatures
 
@@ -228,47 +221,40 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         UserWarning
             If ``unlabeled="mask"`` will train on very many rows.
         """
-        X = self._validate_rows(X, reset=True)
-        y, self.classes_ = self._validate_labels(X, y)
+        X = validate_rows(self, X, reset=True)
+        y, self.classes_, self._open_set = validate_labels(self, X, y)
+        check_seed(self.random_state)
         params = self._member_params(fit_params)
-        self._kind = self._kind_of_members(params)
-        different, index = self._fit_representation(X)
-        self._members = self._count_members(index)
-        self.partition_ = label_free_partition(self.partitioner, X, index, self._members)
+        members = self._choose_members(params)
+        rows = self._fit_representation(X)
+        one_label = self.n_partitions == "n_samples"
+        self._n_partitions = rows.index.max() + 1 if one_label else self.n_partitions
+        self.partition_ = label_free_partition(self.partitioner, X, rows.index, self._n_partitions)
         self._warn_if_empty()
-        train = getattr(self, f"_fit_{self._kind}")
-        train(X, y, different, index, params)
+        seeds = [self.random_state] if one_label else self._validate_seeds(self._n_partitions)
+        self._fit_members(members, rows, y, seeds, params)
         return self
 
-    # ------------------------------------------------------------ what members are
-
-    def _kind_of_members(self, params):
-        """Return "plain", "masked", "smoothers" or "one_label", or say what does not fit."""
+    def _choose_members(self, params):
+        """Return the untrained members of the kind that the parameters ask for."""
+        how = {"open_set": self._open_set, "memory": self.memory}
         if self.n_partitions == "n_samples":
-            self._refuse('n_partitions="n_samples"', "partitioner", "sorted")
-            self._refuse('n_partitions="n_samples"', "aggregation", "plurality")
-            self._refuse('n_partitions="n_samples"', "n_seeds", 1)
-            self._refuse_params('n_partitions="n_samples"', params)
-            return "one_label"
+            self._refuse('n_partitions="n_samples"', params, partitioner="sorted")
+            return OneLabelMembers(self.estimator, self.classes_, **how)
+        estimator = self._validate_estimator()
         if self.certificate == "members":
-            self._refuse('certificate="members"', "unlabeled", "ignore")
-            self._refuse('certificate="members"', "aggregation", "plurality")
-            self._refuse('certificate="members"', "n_seeds", 1)
-            self._refuse_params('certificate="members"', params)
-            return "smoothers"
-        return "masked" if self.unlabeled == "mask" else "plain"
+            self._refuse('certificate="members"', params, unlabeled="ignore")
+            return SmootherMembers(estimator, self.classes_, **how)
+        kind = MaskedMembers if self.unlabeled == "mask" else LabelMembers
+        return kind(estimator, self.classes_, n_seeds=self.n_seeds, **how)
 
-    @property
-    def _score_methods(self):
-        # A semi-supervised member is asked in codes, for shares only.
-        return ("predict_proba",) if self.unlabeled == "mask" else super()._score_methods
-
-    def _refuse(self, setting, name, needed):
-        value = getattr(self, name)
-        if value != needed:
-            raise ValueError(f"{setting} needs {name}={needed!r}, got {name}={value!r}.")
-
-    def _refuse_params(self, setting, params):
+    def _refuse(self, setting, params, **needed):
+        """Refuse what does not go with a setting, under which members draw nothing."""
+        for name, value in {**needed, "aggregation": "plurality", "n_seeds": 1}.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{setting} needs {name}={value!r}, got {name}={getattr(self, name)!r}."
+                )
         if params:
             raise ValueError(
                 f"{setting} takes no further arguments of fit, got {sorted(params)}; leave them "
@@ -291,9 +277,6 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
                 f"estimator={estimator!r} predicts no labels, so that it casts no ballot: pass a "
                 'classifier, or set n_partitions="n_samples", where clusters and neighbours vote.'
             )
-        if self._kind == "smoothers":
-            check_smoother(estimator)
-            return SmootherMember(estimator)
         return estimator
 
     # ------------------------------------------------------------ training
@@ -307,9 +290,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         )
 
     def _fit_representation(self, X):
-        """Return features of the different rows, in order, and the place of every row there."""
-        if self.random_state is None:
-            self._validate_seeds(0)  # refuses it
+        """Return the training rows with their features, learned without labels."""
         steps = []
         if self.representation is not None:
             # A bare FrozenEstimator insists on a y, which pipelines pass on as None.
@@ -323,7 +304,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             refuse=self._refusal,
         )
         try:
-            different = self._features.fit_transform(X)
+            rows = self._features.fit_rows(X)
         except Exception as error:
             if steps:
                 error.add_note(
@@ -332,9 +313,8 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
                 )
             raise
         self.representation_ = self._features.fitted[0] if steps else None
-        index = np.empty(len(self._features.order), dtype=np.int64)
-        index[self._features.order] = self._features.row_of_copy
-        return self._check_features(different), index
+        self._check_features(rows.different)
+        return rows
 
     def _check_features(self, features):
         """Refuse missing values that pass the representation and that members do not take."""
@@ -343,84 +323,18 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             assert_all_finite(features, input_name="the output of the representation")
         return features
 
-    def _count_members(self, index):
-        return index.max() + 1 if self.n_partitions == "n_samples" else self.n_partitions
-
-    def _warn_if_empty(self):
-        n_empty = self._members - len(np.unique(self.partition_))
-        if n_empty > self._members / 4:
-            warnings.warn(
-                f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
-                f"{n_empty} partitions have no rows, and their members abstain. Use fewer "
-                "partitions.",
-                CertificateWarning,
-                stacklevel=4,
-            )
-
-    def _fit_plain(self, X, y, different, index, params):
-        features = X if self.representation is None else take(different, index)
-        rows = self._rows_of_member()
-        if "sample_weight" in params:
-            # A row of weight zero is no row: a member that has no other abstains.
-            weighted = np.asarray(params["sample_weight"]) != 0
-            rows = [own[weighted[own]] for own in rows]
-        self._fit_members(features, y, rows, params)
-
-    def _fit_smoothers(self, X, y, different, index, params):
-        # Labels of copies of one row are changed by one operation.
-        self._fit_plain(X, y, different, index, {"operations": index})
-
-    def _fit_masked(self, X, y, different, index, params):
-        estimator = self._validate_estimator()
-        self._validate_scores(estimator)
-        seeds = [int(seed) for seed in self._validate_seeds(self._members)]
-        rows = self._once_a_seed(self._rows_of_member())
-        self.estimators_ = fit_masked(
-            estimator, different, index, y, rows, seeds, params,
-            classes=None if self._open_set else self.classes_,
-            n_jobs=self.n_jobs, memory=self.memory, verbose=self.verbose,
-        )  # fmt: skip
-        self._single, self._shared_steps = is_net(estimator), []
-        self._seen = np.ones((self._members, len(self.classes_)), dtype=bool)
-
-    def _fit_one_label(self, X, y, different, index, params):
-        self._votes = OneLabelVotes(
-            self.estimator, len(self.classes_), self._open_set,
-            random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory,
-        )  # fmt: skip
-        self._votes.fit(different, index, np.searchsorted(self.classes_, y))
-        self.estimators_ = OneLabelMembers(self._votes, self.classes_)
-
     # ------------------------------------------------------------ votes
 
     def _features_of(self, X):
         return self._check_features(self._features.transform(super()._features_of(X)))
 
     def _take_device_rows(self):
-        plain = self._kind == "plain" and self.representation_ is None
-        return plain and super()._take_device_rows()
+        return self.representation_ is None and super()._take_device_rows()
 
-    def _voters(self):
-        if self._kind != "masked":
-            return super()._voters()
-        voters = [m if m is None else InCodes(m, self.classes_) for m in self.estimators_]
-        return voters, np.arange(len(self.classes_))
-
-    def _iter_answers(self, X):
-        if self._kind == "one_label":
-            return self._votes.iter_ballots(self._features_of(X))
-        return super()._iter_answers(X)
-
-    def _iter_votes(self, X):
-        if self._kind == "one_label":
-            return self._votes.iter_votes(self._features_of(X))
-        return super()._iter_votes(X)
-
-    def _winner_and_radius(self, X):
-        if self._kind != "one_label":
-            return super()._winner_and_radius(X)
-        votes = np.concatenate(list(self._iter_votes(X)))
-        return plurality_radius(votes, open_set=self._open_set)
+    @property
+    def _radius_falls_by_one(self):
+        """Whether one operation is known to lower a radius by one at most."""
+        return self.certificate == "ballots" or self.n_partitions == "n_samples"
 
     def certify(self, X, threat=None):
         """Return predictions and the number of label flips that each of them provably survives.
@@ -460,15 +374,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         True
         """
         check_is_fitted(self)
-        cost = self._operation_cost(threat)
-        if self._kind != "smoothers":
-            return self._certify(X, cost)
-        winner, radius = certify_members(
-            self.estimators_, self.classes_, self._features_of(X),
-            open_set=self._open_set, single=self._single, n_jobs=self.n_jobs,
-            verbose=self.verbose > 1,
-        )  # fmt: skip
-        return Certificate(self.classes_[winner], radius)
+        return self._certify(X, self._operation_cost(threat))
 
     def _operation_cost(self, threat):
         if threat not in (None, self._default_threat):

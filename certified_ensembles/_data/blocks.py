@@ -6,8 +6,7 @@ import scipy.sparse as sp
 # Members are asked about test rows in blocks of this many, the last one filled up: a row's
 # ballot must not depend on how many rows stand beside it, at exact ties either.
 BLOCK_ROWS = 256
-
-
+# Numbers held at once for the rows of a block; rows that need many of them make it smaller.
 _BLOCK_VALUES = 1 << 24
 
 
@@ -18,7 +17,7 @@ def fixed_blocks(n_rows, n_columns):
     depend on the rows beside it. Therefore the last block is filled up with copies of the
     last row, to be cut off again: ``index`` always has the same length.
     """
-    size = int(np.clip(_BLOCK_VALUES // max(n_columns, 1) // 16 * 16, 16, 256))
+    size = int(np.clip(_BLOCK_VALUES // max(n_columns, 1) // 16 * 16, 16, BLOCK_ROWS))
     for start in range(0, n_rows, size):
         yield (
             slice(start, min(start + size, n_rows)),

@@ -1,9 +1,12 @@
 """What rows and labels an estimator takes, and the form in which it keeps them."""
 
+from numbers import Integral
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.pipeline import Pipeline
 from sklearn.utils import assert_all_finite, check_array, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
@@ -11,75 +14,139 @@ from .array_api import on_host
 from .containers import exact_array, is_frame, is_text, n_rows
 from .out_of_core import forget_pages, is_dask, is_stored, scratch_for, stored_blocks
 
+MAX_SEED = 2**32 - 1
 
-class ValidatesInput:
-    """Mixin of an estimator with a parameter `classes`.
+# What estimators of ensembles have in common.
+COMMON_CONSTRAINTS = {
+    "classes": ["array-like", None],
+    "random_state": [Interval(Integral, 0, MAX_SEED, closed="both"), None],
+    "n_jobs": [Integral, None],
+    "memory": [str, HasMethods(["cache"]), None],
+    "verbose": ["verbose"],
+}
 
-    What sees rows first, by `_base_estimator`, decides which of them are taken.
+
+def check_seed(random_state, n_seeds=1, what="{} distinct"):
+    """Refuse fits that cannot be repeated.
+
+    Parameters
+    ----------
+    random_state : int or None
+    n_seeds : int, default=1
+        Number of seeds wanted, from `random_state` on.
+    what : str, default="{} distinct"
+        How the message calls the number of seeds where there is no room for them.
+
+    Raises
+    ------
+    ValueError
+        If `random_state` is None, or too large for so many seeds.
     """
+    if random_state is None:
+        raise ValueError(
+            "random_state=None is refused: a member that is trained with another seed each "
+            "time has no certificate. Pass an integer, such as random_state=0."
+        )
+    if random_state + n_seeds - 1 > MAX_SEED:
+        raise ValueError(
+            f"random_state={random_state} leaves no room for {what.format(n_seeds)} seeds up to "
+            f"{MAX_SEED}; pass a smaller one."
+        )
 
-    def _validate_rows(self, X, reset):
-        """Check the container; what a row may hold is for the members to decide."""
-        X = on_host(X)
-        if not is_stored(X) and is_text(X):
-            if reset:
-                for name in ("n_features_in_", "feature_names_in_"):
-                    self.__dict__.pop(name, None)
-            return X
-        base = input_tags_of(self._base_estimator())
-        rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
-        rules["ensure_all_finite"] = not base.allow_nan
-        if is_stored(X):
-            return _validate_stored(self, X, reset, rules, base)
-        if is_frame(X):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            if n_rows(X) == 0:
-                check_array(X, dtype=None)
-            return X
-        if sp.issparse(X) and X.ndim == 2:
-            X = X.tocsr()
-        if isinstance(X, list | tuple) and exact_array(X).dtype.kind in "USO":
-            # numpy turns a table into text if one cell is, large integers into floats if one
-            # is a fraction; cells keep their types as objects.
-            X = np.array(X, dtype=object)
-        holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
-        if holds_objects:
-            rules["ensure_all_finite"] = False
-        X = validate_data(self, X, reset=reset, **rules)
-        if not holds_objects:
-            _check_positive(X, base)
+
+def validate_rows(estimator, X, reset):
+    """Check the container of rows; what a row may hold is for the members to decide.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``_base_estimator()`` is what sees rows first, which decides what is taken.
+    X : rows in any container
+    reset : bool
+        Whether the estimator's ``n_features_in_`` is set, or compared with.
+
+    Returns
+    -------
+    X : rows, on the host
+    """
+    X = on_host(X)
+    if not is_stored(X) and is_text(X):
+        if reset:
+            for name in ("n_features_in_", "feature_names_in_"):
+                vars(estimator).pop(name, None)
         return X
+    base = input_tags_of(estimator._base_estimator())
+    rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
+    rules["ensure_all_finite"] = not base.allow_nan
+    if is_stored(X):
+        return _validate_stored(estimator, X, reset, rules, base)
+    if is_frame(X):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if n_rows(X) == 0:
+            check_array(X, dtype=None)
+        return X
+    if sp.issparse(X) and X.ndim == 2:
+        X = X.tocsr()
+    if isinstance(X, list | tuple) and exact_array(X).dtype.kind in "USO":
+        # numpy turns a table into text if one cell is, large integers into floats if one
+        # is a fraction; cells keep their types as objects.
+        X = np.array(X, dtype=object)
+    holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
+    if holds_objects:
+        rules["ensure_all_finite"] = False
+    X = validate_data(estimator, X, reset=reset, **rules)
+    if not holds_objects:
+        _check_positive(X, base)
+    return X
 
-    def _validate_labels(self, X, y):
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target "
-                "y is None."
-            )
-        y = on_host(y)
-        texts = [isinstance(label, str) for label in y] if isinstance(y, list | tuple) else [True]
-        if any(texts) and not all(texts):
-            raise ValueError(
-                "y mixes strings with other labels, which have no order among each other: "
-                "convert all of them to one type."
-            )
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind == "f":
-            check_array(y, ensure_2d=False, input_name="y")
-        check_consistent_length(X, y)
-        check_classification_targets(y)
-        self._open_set = self.classes is None
-        if self._open_set:
-            return y, np.unique(y)
-        classes = np.unique(np.asarray(self.classes))
-        foreign = np.setdiff1d(np.unique(y), classes)
-        if len(foreign):
-            raise ValueError(
-                f"y holds labels that are not among classes={classes.tolist()}: "
-                f"{foreign[:5].tolist()}. Remove these rows (a closed label set refuses them), "
-                "or pass classes=None for an open set."
-            )
-        return y, classes
+
+def validate_labels(estimator, X, y):
+    """Check labels, and find the set that they come from.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameter `classes` says whether that set is closed.
+    X : rows
+    y : array-like of shape (n_train,)
+        Labels.
+
+    Returns
+    -------
+    y : ndarray of shape (n_train,)
+    classes : ndarray of shape (n_classes,)
+        Sorted labels.
+    open_set : bool
+        Whether labels may come that nobody has seen.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target "
+            "y is None."
+        )
+    y = on_host(y)
+    texts = [isinstance(label, str) for label in y] if isinstance(y, list | tuple) else [True]
+    if any(texts) and not all(texts):
+        raise ValueError(
+            "y mixes strings with other labels, which have no order among each other: "
+            "convert all of them to one type."
+        )
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "f":
+        check_array(y, ensure_2d=False, input_name="y")
+    check_consistent_length(X, y)
+    check_classification_targets(y)
+    if estimator.classes is None:
+        return y, np.unique(y), True
+    classes = np.unique(np.asarray(estimator.classes))
+    foreign = np.setdiff1d(np.unique(y), classes)
+    if len(foreign):
+        raise ValueError(
+            f"y holds labels that are not among classes={classes.tolist()}: "
+            f"{foreign[:5].tolist()}. Remove these rows (a closed label set refuses them), "
+            "or pass classes=None for an open set."
+        )
+    return y, classes, False
 
 
 def input_tags_of(estimator):

@@ -9,7 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import (
     LogisticRegression,
     LogisticRegressionCV,
@@ -61,8 +60,13 @@ def _stacks(n_members, most):
 
 def is_linear(voters):
     """Say whether every member is linear, or constant, or missing."""
-    trained = [v for v in voters if v is not None and type(v) is not DummyClassifier]
+    trained = [v for v in voters if v is not None and not is_constant(v)]
     return bool(trained) and all(map(_has_linear_scores, trained))
+
+
+def is_constant(voter):
+    """Say whether a member gives every row the one label of its own rows."""
+    return getattr(type(voter), "is_constant", False) is True
 
 
 def _has_linear_scores(voter):
@@ -216,7 +220,7 @@ class _Table(NamedTuple):
 
 
 def _as_table(voter, classes):
-    if voter is None or type(voter) is DummyClassifier:
+    if voter is None or is_constant(voter):
         zero = None if voter is None else np.searchsorted(classes, voter.classes_)[0]
         return _Table(np.empty(0, dtype=np.intp), None, None, None, zero)
     codes = np.searchsorted(classes, voter.classes_)

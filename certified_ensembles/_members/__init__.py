@@ -1,1 +1,31 @@
-"""Members."""
+"""Members: how clones are trained on their rows, and how they answer for test rows.
+
+In come training rows (`_data.training_rows.TrainingRows`), labels, the rows of every partition
+and a seed for each member; out come spans of ballots, votes or scores for test rows.
+
+One class a kind of members, all with ``fit``, ``ballots``, ``votes``, ``scores``, ``elect`` and
+``certify`` (see `base.BaseMembers`). The rule of this room: a member is a function of the set of
+its own rows and of its seed, and its answer to a row is a function of that member and that row.
+So rows are put in canonical order before a fit, generators are seeded, rounding is on one thread,
+and test rows come in blocks whose shape no other row can change.
+"""
+
+from .masked import MaskedMembers
+from .noisy import NoisyMembers
+from .one_label import OneLabelMembers
+from .partition import LabelMembers, PartitionMembers
+from .smoothers import SmootherMembers
+from .voting import count_votes, first_choices
+from .weighed_labels import WeighedLabels
+
+__all__ = [
+    "LabelMembers",
+    "MaskedMembers",
+    "NoisyMembers",
+    "OneLabelMembers",
+    "PartitionMembers",
+    "SmootherMembers",
+    "WeighedLabels",
+    "count_votes",
+    "first_choices",
+]

@@ -1,35 +1,22 @@
 """Members that see every row and the labels of one partition; partitions without labels."""
 
-import copy
 import warnings
 
 import joblib
 import numpy as np
-from sklearn.dummy import DummyClassifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import delayed
-from sklearn.utils.validation import check_memory
 
 from .._data.canonical import canonical_order
-from .._data.containers import n_rows, own_copy, take
-from .._deterministic import (
-    draws_globally,
-    global_seed,
-    is_net,
-    one_thread,
-    plain_floats,
-    seeded_clones,
-)
-from .training import _is_per_row, train_members
+from .._data.containers import n_rows, own_copy
+from .._data.training_rows import take_params
+from .._deterministic import one_thread
+from .constant import ConstantMember
+from .partition import PartitionMembers
+from .training import names_by_row, own_params, train_members
 
 # Rows trained on, over all members, from which a user should hear about the cost.
 _MANY_ROWS = 1_000_000
-
-
-# ---------------------------------------------------------------- partitions
-
-
-# ---------------------------------------------------------------- members that take -1
 
 
 class MaskedMember:
@@ -68,7 +55,9 @@ class MaskedMember:
 
 
 def _has_shares(view):
-    return type(view.member) is DummyClassifier or hasattr(view.member.estimator_, "predict_proba")
+    return isinstance(view.member, ConstantMember) or hasattr(
+        view.member.estimator_, "predict_proba"
+    )
 
 
 class InCodes:
@@ -78,7 +67,7 @@ class InCodes:
 
     Parameters
     ----------
-    member : MaskedMember or DummyClassifier
+    member : MaskedMember or ConstantMember
     classes : ndarray of shape (n_classes,)
         Sorted labels of the ensemble.
     """
@@ -90,13 +79,13 @@ class InCodes:
     @property
     def classes_(self):
         """The class index of each column of `predict_proba`."""
-        if type(self.member) is DummyClassifier:
+        if isinstance(self.member, ConstantMember):
             return self.lookup
         return self.lookup[self.member.estimator_.classes_]
 
     def predict(self, X):
         """Return class indices, -1 for an abstention."""
-        if type(self.member) is DummyClassifier:
+        if isinstance(self.member, ConstantMember):
             return np.full(n_rows(X), self.lookup[0])
         codes = self.member.codes(X)
         return np.where(codes < 0, -1, self.lookup[codes])
@@ -104,87 +93,88 @@ class InCodes:
     @available_if(_has_shares)
     def predict_proba(self, X):
         """Return the shares of the classes that the member knows."""
-        if type(self.member) is DummyClassifier:
+        if isinstance(self.member, ConstantMember):
             return np.ones((n_rows(X), 1))
         return self.member.estimator_.predict_proba(X)
 
 
-def fit_masked(
-    estimator,
-    different,
-    index,
-    y,
-    rows_of_member,
-    seeds,
-    params,
-    *,
-    classes,
-    n_jobs,
-    memory,
-    verbose,
-):
-    """Train one member on all rows for each set of rows that keep their labels.
+class MaskedMembers(PartitionMembers):
+    """Semi-supervised members: all rows, and the labels of one partition; -1 for the others.
 
     Parameters
     ----------
-    estimator : estimator
-        Takes -1 for an unlabelled row. Unfitted; cloned for each member.
-    different : features of the different rows, in canonical order
-    index : ndarray of shape (n_train,), int
-        The place of every training row among them.
-    y : ndarray of shape (n_train,)
-        Labels.
-    rows_of_member : list of ndarray of int
-        Training rows whose labels the member sees.
-    seeds : sequence of int
-        The seed of each member.
-    params : dict
-        Further arguments of ``estimator.fit``; those of length n_train go with the rows.
-    classes : ndarray of shape (n_classes,) or None
-        A closed set of labels, whose indices are the codes; None: each member codes its own.
-    n_jobs, memory, verbose
-        As in the estimators.
+    As in `PartitionMembers`, with an estimator that takes -1 for an unlabelled row.
 
-    Returns
-    -------
-    members : list
-        :class:`MaskedMember`; a constant classifier where there is a single label and the
+    Attributes
+    ----------
+    estimators : list
+        :class:`MaskedMember`; a constant member where there is a single label and the
         estimator refuses that, None where there is none.
     """
-    memory, n = check_memory(memory), len(index)
-    warn_of_cost(len(rows_of_member), n)
-    single, needed = is_net(estimator), draws_globally(estimator)
-    order = np.argsort(index, kind="stable")
-    place = np.argsort(order)
-    X, copies, y = plain_floats(take(different, index[order]), single), index[order], y[order]
-    by_row = {name for name, value in params.items() if _is_per_row(value, n)}
-    params = {k: take(v, order) if k in by_row else v for k, v in params.items()}
-    ties = np.zeros(n, dtype=np.int64)
-    if by_row:
-        ties[canonical_order(*(params[name] for name in sorted(by_row)))] = np.arange(n)
-    digest = None if memory.location is None else joblib.hash(X)
 
-    def tasks():
-        clones = seeded_clones(estimator, seeds)
-        for i, (rows, member) in enumerate(zip(rows_of_member, clones, strict=True)):
-            if not len(rows):
-                continue
-            own = place[rows]
-            known = np.unique(y[own]) if classes is None else classes
-            masked = np.full(n, -1, dtype=np.int64)
-            masked[own] = np.searchsorted(known, y[own])
-            # Copies of a row differ in label and weight alone: what this member may know of them
-            # decides their order, and the labels of others are not part of it.
-            arranged = np.lexsort((ties, masked, copies))
-            own_params = {k: take(v, arranged) if k in by_row else copy.deepcopy(v)
-                          for k, v in params.items()}  # fmt: skip
-            yield delayed(_fit_masked_member)(
-                member, X, masked[arranged], known, own_params, seeds[i], needed, memory,
-                digest, i,
-            )  # fmt: skip
+    # A member is asked in codes, for shares only.
+    score_methods = ("predict_proba",)
 
-    filled = [i for i, rows in enumerate(rows_of_member) if len(rows)]
-    return train_members(tasks(), filled, len(rows_of_member), n_jobs, verbose)
+    def fit(self, rows, y, partitions, seeds, params, *, n_jobs, verbose):
+        """Train one member on all rows for each set of rows that keep their labels.
+
+        Parameters
+        ----------
+        rows : TrainingRows
+            With their different rows.
+        y, partitions, seeds, params, n_jobs, verbose
+            As in `PartitionMembers`; params of length n_train go with the rows.
+
+        Returns
+        -------
+        self : MaskedMembers
+        """
+        own_rows, n = self._once_a_seed(partitions), len(y)
+        warn_of_cost(len(own_rows), n)
+        X, order = rows.in_canonical_order()
+        X, copies, y = self.spec.cast(X), rows.index[order], y[order]
+        place = np.argsort(order)
+        by_row = names_by_row(params, n)
+        params = take_params(params, by_row, order)
+        ties = np.zeros(n, dtype=np.int64)
+        if by_row:
+            ties[canonical_order(*(params[name] for name in sorted(by_row)))] = np.arange(n)
+        digest = None if self.spec.memory.location is None else joblib.hash(X)
+
+        def tasks():
+            clones = zip(own_rows, self.spec.clones(seeds), seeds, strict=True)
+            for i, (own, member, seed) in enumerate(clones):
+                if not len(own):
+                    continue
+                known, masked = self._mask(y, place[own])
+                # Copies of a row differ in label and weight alone: what this member may know of
+                # them decides their order, and the labels of others are not part of it.
+                arranged = np.lexsort((ties, masked, copies))
+                given = take_params(own_params(params, by_row), by_row, arranged)
+                yield delayed(_fit_masked_member)(
+                    self.spec, member, X, masked[arranged], known, given, seed, digest, i
+                )
+
+        filled = [i for i, own in enumerate(own_rows) if len(own)]
+        self.estimators = train_members(tasks(), filled, len(own_rows), n_jobs, verbose)
+        self.steps = []
+        self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
+        return self
+
+    def _mask(self, y, own):
+        """Return the labels that a member codes, and the codes of all rows, -1 if not its own."""
+        known = np.unique(y[own]) if self.open_set else self.classes
+        masked = np.full(len(y), -1, dtype=np.int64)
+        masked[own] = np.searchsorted(known, y[own])
+        return known, masked
+
+    def take_device_rows(self):
+        """Say that test rows on a GPU are brought to the host."""
+        return False
+
+    def _voters(self):
+        views = [m if m is None else InCodes(m, self.classes) for m in self.estimators]
+        return views, np.arange(len(self.classes))
 
 
 def warn_of_cost(n_members, n_rows):
@@ -199,18 +189,18 @@ def warn_of_cost(n_members, n_rows):
         )
 
 
-def _fit_masked_member(estimator, X, masked, classes, params, seed, needed, memory, digest, index):
+def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest, index):
     own = np.unique(masked[masked >= 0])
     with one_thread:
         try:
-            train = _train_masked
-            if memory.location is not None:  # the digest stands for the rows, which are many
-                train = memory.cache(_train_masked, ignore=["X"])
-            fitted = train(estimator, own_copy(X), masked, params, seed, needed, digest)
+            # The digest stands for the rows, which are many.
+            fitted = spec.fit(
+                estimator, own_copy(X), masked, seed=seed, params=params, digest=digest
+            )
         except Exception as error:
             if len(own) == 1 and isinstance(error, ValueError):
                 # Many classifiers refuse a single class; such a member has one thing to say.
-                return [DummyClassifier(strategy="prior").fit(np.zeros((1, 1)), classes[own])]
+                return [ConstantMember.of(classes[own])]
             error.add_note(
                 f"Raised while training semi-supervised member {index} on {len(masked)} rows: "
                 f"{np.count_nonzero(masked >= 0)} carry one of {len(own)} labels, the others "
@@ -224,9 +214,3 @@ def _fit_masked_member(estimator, X, masked, classes, params, seed, needed, memo
             "SelfTrainingClassifier, or set unlabeled='ignore'."
         )
     return [MaskedMember(fitted, classes)]
-
-
-def _train_masked(estimator, X, masked, params, seed, needed, digest):
-    """Train one member: a function of all rows, its own labels and its seed."""
-    with global_seed(seed, needed):
-        return estimator.fit(X, masked, **params)

@@ -2,9 +2,10 @@
 
 import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_memory
 
-from .._deterministic import draws_globally, is_net, one_thread, plain_floats, seeded_clones
+from .._deterministic import one_thread
+from ..certificates.monte_carlo import monte_carlo_radius
+from .partition import PartitionMembers
 from .training import Job, progress, train
 
 
@@ -32,51 +33,90 @@ def noisy_codes(codes, n_classes, noise, seed):
     return np.where(replaced, (codes + shift) % n_classes, codes)
 
 
-def fit_noisy_members(
-    estimator, X, row_of_copy, codes, classes, noise, n_draws, *,
-    random_state, n_jobs, memory, verbose,
-):  # fmt: skip
-    """Train one member on each of many noisy label vectors.
+class NoisyMembers(PartitionMembers):
+    """Members that see all rows, and labels of which each one has its own noise.
 
     Parameters
     ----------
+    features : LabelFreeFeatures
+        What comes before the members; fitted here.
     estimator : classifier
         Unfitted; cloned and seeded for each draw.
-    X : training rows in canonical order
-    row_of_copy : ndarray of shape (n_train,)
-        Non-decreasing; rows with one number are copies of each other.
-    codes : ndarray of shape (n_train,), int
-        Labels, sorted among copies.
     classes : ndarray of shape (n_classes,)
         Sorted labels.
-    noise : float
-    n_draws : int
-    random_state : int
-        Draw i has the seed ``random_state + i``.
-    n_jobs, memory, verbose
-        As in the estimators.
+    memory : str, object with the joblib.Memory interface or None
 
-    Returns
-    -------
-    members : list of classifier
+    Attributes
+    ----------
+    estimators : list of classifier
+        One for each draw.
     """
-    memory = check_memory(memory)
-    single, needed = is_net(estimator), draws_globally(estimator)
-    X = plain_floats(X, single)
-    seeds = [random_state + i for i in range(n_draws)]
 
-    def tasks():
-        for seed, member in zip(seeds, seeded_clones(estimator, seeds), strict=True):
-            noisy = noisy_codes(codes, len(classes), noise, [random_state, seed - random_state])
-            # A member must not know which of two copies has which label.
-            noisy = noisy[np.lexsort((noisy, row_of_copy))]
-            yield delayed(_fit_draw)(member, X, classes[noisy], seed, needed, memory)
+    def __init__(self, features, estimator, classes, *, memory):
+        super().__init__(estimator, classes, open_set=False, memory=memory)
+        self._features = features
 
+    def fit(self, X, codes, noise, seeds, *, n_jobs, verbose):
+        """Train one member on each of many noisy label vectors.
+
+        Parameters
+        ----------
+        X : training rows
+        codes : ndarray of shape (n_train,), int
+            Labels as class indices.
+        noise : float
+        seeds : list of int
+            One for each draw, one after the other.
+        n_jobs, verbose
+            As in the estimators.
+
+        Returns
+        -------
+        self : NoisyMembers
+        """
+        rows, _ = self._features.fit_rows(X).in_canonical_order()
+        rows, codes = self.spec.cast(rows), self._features.arrange(codes)
+        n_classes, copies = len(self.classes), self._features.row_of_copy
+
+        def tasks():
+            for i, member in enumerate(self.spec.clones(seeds)):
+                noisy = noisy_codes(codes, n_classes, noise, [seeds[0], i])
+                # A member must not know which of two copies has which label.
+                noisy = noisy[np.lexsort((noisy, copies))]
+                job = Job(
+                    member, rows, self.classes[noisy], {}, seeds[i], self.spec.seeds_global_rng
+                )
+                yield delayed(_fit_draw)(job, self.spec.memory)
+
+        with one_thread:
+            results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks())
+            self.estimators = list(progress(results, len(seeds), "fit", verbose))
+        self.steps, self.n_train = [], len(codes)
+        self.seen = np.ones((len(seeds), n_classes), dtype=bool)
+        return self
+
+    def _all_votes(self, X, **how):
+        return np.concatenate(list(self.votes(self._features.transform(X), **how)))
+
+    def winners(self, X, **how):
+        """Return the class index with most votes for each test row."""
+        return self._all_votes(X, **how).argmax(axis=1)
+
+    def shares(self, X, **how):
+        """Return the shares of the votes, of shape (n_samples, n_classes)."""
+        return self._all_votes(X, **how) / len(self.estimators)
+
+    def certify(self, X, *, noise, confidence, certificate, **how):
+        """Return winners, and the flips that each survives with the given confidence."""
+        return monte_carlo_radius(
+            self._all_votes(X, **how),
+            noise,
+            confidence,
+            n_draws=len(self.estimators),
+            max_radius=self.n_train,
+        )
+
+
+def _fit_draw(job, memory):
     with one_thread:
-        results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks())
-        return list(progress(results, n_draws, "fit", verbose))
-
-
-def _fit_draw(estimator, X, y, seed, needed, memory):
-    with one_thread:
-        return train([Job(estimator, X, y, {}, seed, needed)], memory)[0]
+        return train([job], memory)[0]

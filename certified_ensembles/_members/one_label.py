@@ -12,20 +12,13 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors, RadiusNeighborsClassifier
 from sklearn.utils import check_array, get_tags
-from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_memory
 
-from .._data.blocks import BLOCK_ROWS
-from .._data.containers import n_rows, take
-from .._deterministic import (
-    draws_globally,
-    global_seed,
-    is_net,
-    one_thread,
-    plain_floats,
-    seeded_clones,
-)
+from .._data.block_map import map_blocks
+from .._data.containers import n_rows
+from .._deterministic import one_thread
+from .._spec import MemberSpec
 from ..smoothers import ClusterVote
+from .base import BaseMembers
 
 _REMEDY = (
     "Pass a clusterer with a predict (KMeans, GaussianMixture, or a pipeline that ends in one), "
@@ -33,109 +26,88 @@ _REMEDY = (
 )
 
 
-class OneLabelVotes:
-    """The votes of members that own one label each.
+class OneLabelMembers(BaseMembers):
+    """Members that own one label each, whose votes are counted.
 
     Parameters
     ----------
     estimator : clusterer, ClusterVote or neighbour search
         What says which members vote at a row.
-    n_classes : int
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of the ensemble.
     open_set : bool
         Whether labels may come that nobody has seen.
-    random_state, n_jobs, memory
-        As in the estimators.
+    memory : str, object with the joblib.Memory interface or None
 
     Attributes
     ----------
     labels : ndarray of shape (n_members,), int
         The class index that each member owns.
-    single : bool
-        Whether test rows are wanted in single precision.
+    estimators : OneLabelEstimators
+        The members, made when they are asked for.
     """
 
-    def __init__(self, estimator, n_classes, open_set, *, random_state, n_jobs, memory):
-        self._rule = _rule_of(estimator, n_classes, open_set)
-        self.n_classes, self.n_jobs = n_classes, n_jobs
-        self._random_state, self._memory = random_state, memory
+    def __init__(self, estimator, classes, *, open_set, memory):
+        self._rule = _rule_of(estimator, len(classes), open_set)
+        self.spec = MemberSpec.of(self._rule.estimator, memory)
+        self.classes, self.open_set = classes, open_set
 
-    def fit(self, different, index, codes):
+    def fit(self, rows, y, partitions, seeds, params, *, n_jobs, verbose):
         """Find clusters or neighbours without labels, and give each member its label.
 
         Parameters
         ----------
-        different : features of the different rows, in canonical order
-        index : ndarray of shape (n_train,), int
-            The place of every training row among them.
-        codes : ndarray of shape (n_train,), int
-            Labels as class indices. A member with several takes the most frequent one, ties
-            to the smaller.
+        rows : TrainingRows
+            With their different rows, each of which is a member.
+        y : ndarray of shape (n_train,)
+            Labels. A member with several takes the most frequent one, ties to the smaller.
+        partitions, params, n_jobs, verbose
+            Not used: nothing is trained for a member alone.
+        seeds : list of int
+            The first one is used.
 
         Returns
         -------
-        self : OneLabelVotes
+        self : OneLabelMembers
         """
-        estimator = next(iter(seeded_clones(self._rule.estimator, [self._random_state])))
-        self.single = is_net(estimator)
-        rows = self._rule.rows_to_fit(different, np.sort(index))
-        memory = check_memory(self._memory)
-        fit = _fit if memory.location is None else memory.cache(_fit)
+        (estimator,) = self.spec.clones(seeds[:1])
+        given = self.spec.cast(self._rule.rows_to_fit(rows))
         with one_thread:
-            estimator = fit(
-                estimator, plain_floats(rows, self.single), self._random_state,
-                draws_globally(estimator),
-            )  # fmt: skip
+            estimator = self.spec.fit(estimator, given, seed=seeds[0])
+        n_classes, codes = len(self.classes), np.searchsorted(self.classes, y)
         # As small a type as holds them: the ballots of all members take as many bytes a row.
-        self.labels = _own_labels(index, codes).astype(np.min_scalar_type(-self.n_classes))
-        different = plain_floats(different, self.single)
-        self._rule.prepare(estimator, different, self.labels, self.n_classes)
+        self.labels = _own_labels(rows.index, codes).astype(np.min_scalar_type(-n_classes))
+        self._rule.prepare(estimator, rows.different, self.spec, self.labels, n_classes)
+        self.estimators = OneLabelEstimators(self)
         return self
 
-    def __len__(self):
-        return len(self.labels)
+    def votes(self, X, *, n_jobs=None, verbose=0):
+        """Yield the votes for every class, for blocks of test rows."""
+        return map_blocks(self._rule.votes, X, n_jobs=n_jobs, cast=self.spec.cast)
 
-    def iter_votes(self, X):
-        """Yield the number of votes for every class, for blocks of test rows."""
-        yield from self._map(self._rule.votes, X)
-
-    def iter_ballots(self, X):
+    def ballots(self, X, *, n_jobs=None, verbose=0):
         """Yield the ballots of all members, for blocks of test rows."""
-        yield from self._map(self._rule.ballots, X)
-
-    def _map(self, function, X):
-        n = n_rows(X)
-
-        def apply(start):
-            # Blocks of one shape, so that a row is placed alike whatever rows stand beside it.
-            rows = take(X, np.minimum(np.arange(start, start + BLOCK_ROWS), n - 1))
-            with one_thread:
-                return function(plain_floats(rows, self.single))[: n - start]
-
-        yield from Parallel(n_jobs=self.n_jobs, require="sharedmem", return_as="generator")(
-            delayed(apply)(start) for start in range(0, n, BLOCK_ROWS)
-        )
+        return map_blocks(self._rule.ballots, X, n_jobs=n_jobs, cast=self.spec.cast)
 
 
-class OneLabelMembers(Sequence):
-    """The members, each made when it is asked for.
+class OneLabelEstimators(Sequence):
+    """The members as estimators, each made when it is asked for.
 
     Parameters
     ----------
-    votes : OneLabelVotes
-    classes : ndarray of shape (n_classes,)
-        Sorted labels of the ensemble.
+    members : OneLabelMembers
     """
 
-    def __init__(self, votes, classes):
-        self._votes, self._classes = votes, classes
+    def __init__(self, members):
+        self._members = members
 
     def __len__(self):
-        return len(self._votes)
+        return len(self._members.labels)
 
     def __getitem__(self, i):
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
-        return OneLabelMember(self._votes, self._classes, range(len(self))[i])
+        return OneLabelMember(self._members, range(len(self))[i])
 
 
 class OneLabelMember:
@@ -143,9 +115,7 @@ class OneLabelMember:
 
     Parameters
     ----------
-    votes : OneLabelVotes
-    classes : ndarray of shape (n_classes,)
-        Sorted labels of the ensemble.
+    members : OneLabelMembers
     index : int
         Its place among the members.
 
@@ -155,14 +125,14 @@ class OneLabelMember:
         The label that it owns.
     """
 
-    def __init__(self, votes, classes, index):
-        self._votes, self._classes, self.index = votes, classes, index
-        self.classes_ = classes[votes.labels[[index]]]
+    def __init__(self, members, index):
+        self._members, self.index = members, index
+        self.classes_ = members.classes[members.labels[[index]]]
 
     def predict(self, X):
         """Return labels; None where the member abstains."""
-        codes = np.concatenate([b[:, self.index] for b in self._votes.iter_ballots(X)])
-        labels = self._classes[codes]
+        codes = np.concatenate([b[:, self.index] for b in self._members.ballots(X)])
+        labels = self._members.classes[codes]
         if (codes < 0).any():
             labels = labels.astype(object)
             labels[codes < 0] = None
@@ -175,12 +145,6 @@ def _own_labels(index, codes):
     order = np.lexsort((pairs[1], -counts, pairs[0]))
     first = np.unique(pairs[0][order], return_index=True)[1]
     return pairs[1][order][first]
-
-
-def _fit(estimator, rows, seed, needed):
-    """Fit a clusterer or a neighbour search, without labels. What `memory` caches."""
-    with global_seed(seed, needed):
-        return estimator.fit(rows)
 
 
 # ---------------------------------------------------------------- who votes where
@@ -221,18 +185,13 @@ class _Clusters:
     def __init__(self, clusterer, swap):
         self.estimator, self.swap = clusterer, swap
 
-    def rows_to_fit(self, different, index):
-        return take(different, index)
+    def rows_to_fit(self, rows):
+        return rows.in_canonical_order()[0]
 
-    def prepare(self, clusterer, different, labels, n_classes):
+    def prepare(self, clusterer, different, spec, labels, n_classes):
         self.estimator, self.labels = clusterer, labels
-        parts = []
-        n = n_rows(different)
-        with one_thread:
-            for start in range(0, n, BLOCK_ROWS):
-                rows = take(different, np.minimum(np.arange(start, start + BLOCK_ROWS), n - 1))
-                parts.append(np.asarray(clusterer.predict(rows))[: n - start])
-        self.clusters, self.cluster = np.unique(np.concatenate(parts), return_inverse=True)
+        parts = map_blocks(self._keys, different, n_jobs=1, cast=spec.cast)
+        self.clusters, self.cluster = np.unique(np.concatenate(list(parts)), return_inverse=True)
         # One more cluster, without members, for rows that fall into none of theirs.
         cells = np.bincount(
             self.cluster * n_classes + labels, minlength=(len(self.clusters) + 1) * n_classes
@@ -241,8 +200,11 @@ class _Clusters:
         if self.swap:
             self.table += (self.table.sum(axis=0) - self.table)[:, ::-1]
 
+    def _keys(self, X):
+        return np.asarray(self.estimator.predict(X))
+
     def _place(self, X):
-        keys = np.asarray(self.estimator.predict(X))
+        keys = self._keys(X)
         place = np.minimum(np.searchsorted(self.clusters, keys), len(self.clusters) - 1)
         return np.where(self.clusters[place] == keys, place, len(self.clusters))
 
@@ -271,8 +233,8 @@ class _Neighbours:
         self.estimator = NearestNeighbors(**{k: v for k, v in given.items() if k in names})
         self.within_radius = isinstance(estimator, RadiusNeighborsClassifier)
 
-    def rows_to_fit(self, different, index):
-        rows = check_array(different, accept_sparse="csr", dtype=np.float64)
+    def rows_to_fit(self, rows):
+        rows = check_array(rows.different, accept_sparse="csr", dtype=np.float64)
         wanted = self.estimator.n_neighbors
         if not self.within_radius and wanted > rows.shape[0]:
             raise ValueError(
@@ -281,7 +243,7 @@ class _Neighbours:
             )
         return rows
 
-    def prepare(self, search, different, labels, n_classes):
+    def prepare(self, search, different, spec, labels, n_classes):
         self.estimator, self.labels, self.n_classes = search, labels, n_classes
 
     def _near(self, X):

@@ -2,16 +2,14 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, is_clusterer
-from sklearn.dummy import DummyClassifier
-from sklearn.utils.parallel import Parallel, delayed
-from tqdm.auto import tqdm
 
-from .._data.blocks import BLOCK_ROWS
-from .._data.containers import n_rows, own_copy, take
-from .._deterministic import one_thread, plain_floats
+from .._data.block_map import map_blocks
+from .._data.containers import n_rows, own_copy
 from ..certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
 from ..certificates.linear import linear_smoother_winner
 from ..smoothers._linear_smoother import HEADS, LinearSmoother, _split
+from .constant import ConstantMember
+from .partition import LabelMembers
 
 
 def check_smoother(estimator):
@@ -101,48 +99,68 @@ class SmootherMember(ClassifierMixin, BaseEstimator):
         )
 
 
-def certify_members(members, classes, X, *, open_set, single, n_jobs, verbose=0):
-    """Return winners, and the operations that they survive given the members' prices.
+class SmootherMembers(LabelMembers):
+    """Label-free linear smoothers on one partition each, of which every turn has a price.
 
     Parameters
     ----------
-    members : list
-        :class:`SmootherMember`, a constant classifier, or None where a partition is empty.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels of the ensemble.
-    X : features of the test rows
-    open_set : bool
-        Whether labels may come that nobody has seen.
-    single, n_jobs, verbose
-        As in `iter_ballots`.
+    As in `PartitionMembers`, with an estimator that is a label-free linear smoother.
 
-    Returns
-    -------
-    winner, radius : ndarrays of shape (n_samples,), int64
+    Raises
+    ------
+    ValueError
+        If the estimator is none, with the reason and the remedy.
     """
-    n, n_classes = n_rows(X), len(classes)
 
-    def certify(start):
-        rows = take(X, np.minimum(np.arange(start, start + BLOCK_ROWS), n - 1))
-        rows = plain_floats(rows, single)
-        ballots = np.full((BLOCK_ROWS, len(members)), -1, dtype=np.int64)
+    def __init__(self, estimator, classes, **how):
+        check_smoother(estimator)
+        super().__init__(SmootherMember(estimator), classes, **how)
+
+    def fit(self, rows, y, partitions, seeds, params, **how):
+        """Train the members; labels of copies of one row are changed by one operation."""
+        return super().fit(rows, y, partitions, seeds, params | {"operations": rows.index}, **how)
+
+    def take_device_rows(self):
+        """Say that test rows on a GPU are brought to the host."""
+        return False
+
+    def certify(self, X, *, n_jobs, verbose=0, **how):
+        """Return winners, and the operations that they survive given the members' prices.
+
+        Parameters
+        ----------
+        X : features of the test rows
+        n_jobs, verbose
+            As in the estimators.
+        **how
+            Not used: members with prices are elected by plurality.
+
+        Returns
+        -------
+        winner, radius : ndarrays of shape (n_samples,), int64
+        """
+        blocks = map_blocks(
+            self._certify_block,
+            X,
+            n_jobs=n_jobs,
+            cast=self.spec.cast,
+            desc="certify",
+            verbose=verbose,
+        )
+        winners, radii = zip(*blocks, strict=True)
+        return np.concatenate(winners), np.concatenate(radii)
+
+    def _certify_block(self, rows):
+        classes, n_classes = self.classes, len(self.classes)
+        ballots = np.full((n_rows(rows), len(self.estimators)), -1, dtype=np.int64)
         # A constant member has one label throughout: any flip may change what it is.
-        prices = np.ones((*ballots.shape, n_classes + open_set), dtype=np.int64)
-        with one_thread:
-            for j, member in enumerate(members):
-                if member is None:
-                    prices[:, j] = NEVER
-                elif type(member) is DummyClassifier:
-                    ballots[:, j] = np.searchsorted(classes, member.classes_)[0]
-                else:
-                    ballots[:, j], prices[:, j] = member.prices(own_copy(rows), classes, open_set)
-        winner, radius = priced_plurality_radius(ballots, prices, n_classes, open_set=open_set)
-        return winner[: n - start], radius[: n - start]
-
-    starts = range(0, n, BLOCK_ROWS)
-    results = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")(
-        delayed(certify)(start) for start in starts
-    )
-    bar = tqdm(results, total=len(starts), desc="certify", unit="block", disable=not verbose)
-    winners, radii = zip(*bar, strict=True)
-    return np.concatenate(winners), np.concatenate(radii)
+        prices = np.ones((*ballots.shape, n_classes + self.open_set), dtype=np.int64)
+        for j, member in enumerate(self.estimators):
+            if member is None:
+                prices[:, j] = NEVER
+            elif isinstance(member, ConstantMember):
+                ballots[:, j] = np.searchsorted(classes, member.label)
+            else:
+                answer = member.prices(own_copy(rows), classes, self.open_set)
+                ballots[:, j], prices[:, j] = answer
+        return priced_plurality_radius(ballots, prices, n_classes, open_set=self.open_set)

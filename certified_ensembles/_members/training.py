@@ -4,30 +4,24 @@ import contextlib
 import copy
 import itertools
 import warnings
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn.base import clone
-from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _num_samples, check_memory
+from sklearn.utils.validation import _num_samples
 from tqdm.auto import tqdm
 
-from .._data.canonical import canonical_order
-from .._data.containers import n_rows, own_copy, take
-from .._deterministic import (
-    draws_globally,
-    global_seed,
-    is_net,
-    one_thread,
-    plain_floats,
-    seeded_clones,
-)
+from .._data.containers import dense_width, n_rows, own_copy
+from .._data.training_rows import member_order, rows_of_member
+from .._deterministic import global_seed, one_thread
 from .._linear.trainer import HeadsTrainer, heads_trainer
+from .._spec import fit_seeded
+from .constant import ConstantMember
+from .stored import StoredMembers
 
 # Rows that are in memory at once for members trained side by side: of linear heads in double
 # precision, of nets as they are.
@@ -39,37 +33,34 @@ def progress(results, total, what, verbose):
     return tqdm(results, total=total, desc=what, unit="member", disable=not verbose)
 
 
-def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memory, verbose):
+def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
     """Train one member on each set of rows.
 
     Parameters
     ----------
-    estimator : estimator
-        Unfitted; cloned for each member.
+    spec : MemberSpec
+        Says what is cloned for each member.
     X, y : rows and labels
-    rows_of_member : list of ndarray of int
+    rows : list of ndarray of int
         Indices of each member's rows, in any order.
     seeds : sequence of int
         The seed of each member.
     params : dict
         Further arguments of ``estimator.fit``; those as long as X are cut like X.
-    n_jobs, memory, verbose
+    n_jobs, verbose
         As in the estimators.
 
     Returns
     -------
     members : list or StoredMembers
-        Fitted estimators; None for a member without rows. Nets stay on disk where `memory`
+        Fitted estimators; None for a member without rows. Nets stay on disk where the cache
         keeps them.
     """
-    memory = check_memory(memory)
-    single, needed = is_net(estimator), draws_globally(estimator)
-    n = n_rows(X)
-    by_row = sorted(name for name, value in params.items() if _is_per_row(value, n))
-    sizes = [len(rows) for rows in rows_of_member]
+    by_row = names_by_row(params, n_rows(X))
+    sizes = [len(own) for own in rows]
     filled = [i for i, size in enumerate(sizes) if size]
-    trainer = None if params else batch_trainer(estimator)
-    width, row_bytes, most_bytes = 1, getattr(X,'row_bytes',0), _CHUNK_BYTES
+    trainer = None if params else batch_trainer(spec.estimator)
+    width, row_bytes, most_bytes = 1, dense_width(X), _CHUNK_BYTES
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
         # Heads are cheap to cut: several chunks a worker, so that all end at about one time.
@@ -81,21 +72,20 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
         most_bytes = _NET_CHUNK_BYTES
 
     def job(i, member):
-        rows = rows_of_member[i]
-        own = {k: take(v, rows) if k in by_row else copy.deepcopy(v) for k, v in params.items()}
-        return Job(member, take(X, rows), take(y, rows), own, seeds[i], needed)
+        own = rows_of_member(X, y, own_params(params, by_row), by_row, rows[i])
+        return Job(member, *own, seeds[i], spec.seeds_global_rng)
 
     def tasks():
-        clones = seeded_clones(estimator, [seeds[i] for i in filled])
+        clones = spec.clones([seeds[i] for i in filled])
         for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
-            yield delayed(_fit_chunk)(jobs, by_row, single, memory, chunk)
+            yield delayed(_fit_chunk)(jobs, by_row, spec, chunk)
 
     # Heads train in less time than it takes to send their rows to another process.
-    bare_heads = isinstance(trainer, HeadsTrainer) and not isinstance(estimator, Pipeline)
+    bare_heads = isinstance(trainer, HeadsTrainer) and not isinstance(spec.estimator, Pipeline)
     prefer = "threads" if bare_heads else None
     members = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
-    stored = memory.location is not None and isinstance(trainer, _NetTrainer)
+    stored = spec.memory.location is not None and isinstance(trainer, _NetTrainer)
     return StoredMembers(members) if stored else members
 
 
@@ -145,6 +135,16 @@ def workers_may_stop():
         yield
 
 
+def names_by_row(params, n):
+    """Return the names of those arguments of ``fit`` that have one entry for each of n rows."""
+    return {name for name, value in params.items() if _is_per_row(value, n)}
+
+
+def own_params(params, by_row):
+    """Return the arguments of ``fit`` for one member: a copy of what is not cut like rows."""
+    return {k: v if k in by_row else copy.deepcopy(v) for k, v in params.items()}
+
+
 def _is_per_row(value, n):
     if not hasattr(value, "__len__") or isinstance(value, str | bytes | dict):
         return False
@@ -165,28 +165,27 @@ class Job(NamedTuple):
     y: np.ndarray
     params: dict
     seed: int
-    needed: bool  # whether the global generators are seeded
+    seeds_global_rng: bool
 
 
-def _fit_chunk(jobs, by_row, single, memory, indices):
+def _fit_chunk(jobs, by_row, spec, indices):
     """Put each member's rows in canonical order and train, or recall, the members."""
     with one_thread:
         if len(jobs) > 1:
             try:
-                return train([_in_order(job, by_row, single) for job in jobs], memory)
+                return train([_in_order(job, by_row, spec) for job in jobs], spec.memory)
             except Exception:  # one by one: what can be trained is kept, the error gets a name
                 jobs = [job._replace(estimator=clone(job.estimator)) for job in jobs]
         return [
-            _train_named(_in_order(job, by_row, single), memory, i)
+            _train_named(_in_order(job, by_row, spec), spec.memory, i)
             for job, i in zip(jobs, indices, strict=True)
         ]
 
 
-def _in_order(job, by_row, single):
-    order = canonical_order(job.X, job.y, *(job.params[name] for name in by_row))
-    params = {k: take(v, order) if k in by_row else v for k, v in job.params.items()}
-    X = plain_floats(take(job.X, order), single)
-    return job._replace(X=X, y=take(job.y, order), params=params)
+def _in_order(job, by_row, spec):
+    order = member_order(job.X, job.y, job.params, by_row)
+    X, y, params = rows_of_member(job.X, job.y, job.params, by_row, order)
+    return job._replace(X=spec.cast(X), y=y, params=params)
 
 
 def _train_named(job, memory, index):
@@ -233,9 +232,11 @@ def _copied(job):
     )
 
 
-def _train(estimator, X, y, params, seed, needed, ready=None):
+def _train(estimator, X, y, params, seed, seeds_global_rng, ready=None):
     """Train one member: a function of its rows and its seed. What `memory` caches."""
-    return _train_all([Job(estimator, X, y, params, seed, needed)])[0] if ready is None else ready
+    if ready is not None:
+        return ready
+    return _train_all([Job(estimator, X, y, params, seed, seeds_global_rng)])[0]
 
 
 def _train_all(jobs):
@@ -245,19 +246,18 @@ def _train_all(jobs):
         estimator, X, y = job.estimator, job.X, job.y
         if (y == y[0]).all():
             # Many classifiers refuse a single class; such a member has only one thing to say.
-            members.append(DummyClassifier(strategy="prior").fit(np.zeros((1, 1)), y[:1]))
+            members.append(ConstantMember.of(y[:1]))
             continue
         members.append(estimator)
         if trainer is None:
-            with global_seed(job.seed, job.needed):
-                members[-1] = estimator.fit(X, y, **job.params)
+            members[-1] = fit_seeded(*job)
             continue
         head = estimator
         if isinstance(estimator, Pipeline):
             head = estimator.steps[-1][1]
             if len(estimator) > 1:
                 steps = estimator[:-1]
-                with global_seed(job.seed, job.needed):
+                with global_seed(job.seed, job.seeds_global_rng):
                     X = steps.fit_transform(X, y)
                 estimator.steps[:-1] = steps.steps
         waiting.append((len(members) - 1, head, X, y))
@@ -295,48 +295,3 @@ def batch_trainer(estimator):
     if hasattr(type(head), "fit_together"):
         return _NetTrainer(type(head).fit_together, head.members_per_batch)
     return heads_trainer(head)
-
-
-class StoredMembers(Sequence):
-    """Members on disk, each loaded when it is asked for: thousands of nets exceed the memory.
-
-    Parameters
-    ----------
-    results : list
-        References into the cache; None for a member without rows.
-    n_steps : int, default=None
-        How many steps at the start of each pipeline are left out; None: the member as trained.
-    """
-
-    def __init__(self, results, n_steps=None):
-        self.results, self.n_steps = results, n_steps
-
-    def __len__(self):
-        return len(self.results)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return StoredMembers(self.results[index], self.n_steps)
-        result = self.results[index]
-        if result is None:
-            return None
-        try:
-            member = result.get()
-        except (KeyError, OSError) as error:
-            raise RuntimeError(
-                f"Member {index} is no longer in the folder that memory= names. Fit again: only "
-                "the members that are missing there are trained."
-            ) from error
-        return member if self.n_steps is None else without_steps(member, self.n_steps)
-
-    def without_steps(self, n_steps):
-        """Return the same members without the first steps of their pipelines."""
-        return StoredMembers(self.results, n_steps)
-
-
-def without_steps(member, n_steps):
-    """Return what is left of a fitted pipeline, the bare estimator if that is one step."""
-    if not isinstance(member, Pipeline):
-        return member
-    rest = member[n_steps:]
-    return rest.steps[0][1] if len(rest) == 1 else rest

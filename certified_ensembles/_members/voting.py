@@ -1,30 +1,30 @@
 """Ask members about test rows: ballots and scores, a block of rows at a time."""
 
-import functools
 import itertools
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone
-from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._data.array_api import is_on_device
+from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
-from .._data.containers import n_rows, own_copy, take
-from .._deterministic import one_thread, plain_floats
+from .._data.containers import dense_width, n_rows, own_copy
+from .._deterministic import one_thread
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
-from .training import StoredMembers, in_turn, progress, without_steps, workers_may_stop
+from .stored import StoredMembers, without_steps
+from .training import in_turn, progress, workers_may_stop
+from .trees import never_writes, with_checked_rows
 
 _SPAN_BYTES = 1 << 27
 
 
 def iter_ballots(members, seen, classes, X, **how):
-    """Yield ``(rows, ballots)`` for spans of test rows.
+    """Yield ballots for spans of test rows.
 
     Parameters
     ----------
@@ -36,12 +36,11 @@ def iter_ballots(members, seen, classes, X, **how):
         Sorted labels.
     X : test rows
     **how
-        `steps` (of :func:`stateless_steps`), `single` (whether members take single precision,
-        see `plain_floats`), `n_jobs` and `verbose`.
+        `steps` (of :func:`stateless_steps`), `cast` (of the specification of the members),
+        `n_jobs` and `verbose`.
 
     Yields
     ------
-    rows : slice
     ballots : ndarray of shape (n_rows, n_members), int16 or int32
         Class index, or -1 for an abstention.
     """
@@ -60,11 +59,10 @@ def _ballot_type(classes):
 
 
 def iter_scores(members, seen, classes, X, **how):
-    """Yield ``(rows, scores)`` for spans of test rows, parameters as in :func:`iter_ballots`.
+    """Yield scores for spans of test rows, parameters as in :func:`iter_ballots`.
 
     Yields
     ------
-    rows : slice
     scores : ndarray of shape (n_rows, n_members, n_classes), float
         By decision_function, else predict_proba; -inf for a class that a member may not
         vote for, and throughout for a missing member.
@@ -81,13 +79,12 @@ def iter_scores(members, seen, classes, X, **how):
 
 
 def iter_votes(members, seen, classes, X, **how):
-    """Yield ``(rows, vote_counts)`` for spans of test rows, parameters as in :func:`iter_ballots`.
+    """Yield vote counts for spans of test rows, parameters as in :func:`iter_ballots`.
 
     The votes of linear members are counted stack by stack: their ballots are never held at once.
 
     Yields
     ------
-    rows : slice
     vote_counts : ndarray of shape (n_rows, n_classes), int64
     """
     dtype = _ballot_type(classes)
@@ -101,10 +98,10 @@ def iter_votes(members, seen, classes, X, **how):
     yield from _iter_spans(ask, members, X, dtype.itemsize * len(members), **how)
 
 
-def _iter_spans(ask, members, X, row_bytes, *, steps, single, n_jobs, verbose=0):
+def _iter_spans(ask, members, X, row_bytes, *, steps, cast, n_jobs, verbose=0):
     """Yield what members answer, some blocks of test rows at a time."""
-    n, blocks_of, size, most_bytes = n_rows(X), _blocks, BLOCK_ROWS, _SPAN_BYTES
-    row_bytes += getattr(X,'row_bytes',0)
+    n, blocks_of, size, most_bytes = n_rows(X), padded_blocks, BLOCK_ROWS, _SPAN_BYTES
+    row_bytes += dense_width(X)
     if is_on_device(X):
         row_bytes += 8 * X.shape[1]
         blocks_of, size, most_bytes = device_blocks, block_rows(X), SPAN_BYTES
@@ -116,11 +113,11 @@ def _iter_spans(ask, members, X, row_bytes, *, steps, single, n_jobs, verbose=0)
             blocks = blocks_of(X, start, stop)
             if steps:
                 blocks = Parallel(n_jobs=n_jobs, require="sharedmem")(
-                    delayed(_transform)(steps, plain_floats(block, single)) for block in blocks
+                    delayed(_transform)(steps, cast(block)) for block in blocks
                 )
             if not linear:
-                blocks = [plain_floats(block, single) for block in blocks]
-            yield slice(start, stop), ask(voters, linear, blocks, n_jobs, verbose)[: stop - start]
+                blocks = [cast(block) for block in blocks]
+            yield ask(voters, linear, blocks, n_jobs, verbose)[: stop - start]
 
 
 def _voters(members, steps):
@@ -134,14 +131,6 @@ def _voters(members, steps):
 def take_device_rows(members, steps):
     """Say whether members answer where the test rows are: linear ones that get them as given."""
     return not steps and _voters(members, steps)[1]
-
-
-def _blocks(X, start, stop):
-    """Return some rows of X in blocks of one size, the last filled up with copies of its last."""
-    return [
-        take(X, np.minimum(np.arange(s, s + BLOCK_ROWS), stop - 1))
-        for s in range(start, stop, BLOCK_ROWS)
-    ]
 
 
 def stateless_steps(estimator):
@@ -203,9 +192,8 @@ def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
     missing = -np.inf if shape else -1
     out = np.full((len(blocks), BLOCK_ROWS, len(voters), *shape), missing, dtype=dtype)
     # A copy each: a step with copy=False hands its numbers to the next member.
-    writes = not all(_leaves_rows_alone(type(voter)) for voter in voters if voter is not None)
-    if {type(voter) for voter in voters} & _TREES:
-        voters, blocks = _with_checked_rows(voters, blocks)
+    writes = not all(never_writes(voter) for voter in voters if voter is not None)
+    voters, blocks = with_checked_rows(voters, blocks)
     with one_thread:
         for start in range(0, len(voters), width):
             some = list(voters[start : start + width])
@@ -223,41 +211,6 @@ def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
                             voter, rows, classes, seen[start + j], known.get(j)
                         )
     return out.reshape(-1, len(voters), *shape)
-
-
-def _leaves_rows_alone(kind):
-    """Say whether a class is so fast to predict that a copy shows, and never writes."""
-    return kind.__module__.startswith(("sklearn.tree.", "sklearn.dummy", "sklearn.naive_bayes"))
-
-
-_TREES = {DecisionTreeClassifier, ExtraTreeClassifier}
-
-
-def _with_checked_rows(voters, blocks):
-    """Check test rows and bring them into the type of scikit-learn's trees once for all of them.
-
-    Each would do both anew, which takes several times as long as its answer. Rows that trees
-    might refuse are left to them.
-    """
-    members = [voter for voter in voters if voter is not None]
-    known = all(type(member) in _TREES | {DummyClassifier} for member in members)
-    width = {member.n_features_in_ for member in members if type(member) in _TREES}
-    if not known or not all(isinstance(b, np.ndarray) and {*b.shape[1:]} == width for b in blocks):
-        return voters, blocks
-    with np.errstate(over="ignore"):
-        checked = [np.ascontiguousarray(block, dtype=np.float32) for block in blocks]
-    if not all(np.isfinite(block).all() for block in checked):
-        return voters, blocks
-    return [_Trusting(voter) if type(voter) in _TREES else voter for voter in voters], checked
-
-
-class _Trusting:
-    """A tree that is asked about rows which have been checked."""
-
-    def __init__(self, tree):
-        self.predict = functools.partial(tree.predict, check_input=False)
-        self.predict_proba = functools.partial(tree.predict_proba, check_input=False)
-        self.classes_ = tree.classes_
 
 
 def _predicted(voter, block, classes, seen, scores=None):

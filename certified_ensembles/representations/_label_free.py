@@ -12,22 +12,15 @@ from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_memory
 
 from .._certificate import CertificateWarning
-from .._data.blocks import fixed_blocks
+from .._data.block_map import map_blocks
 from .._data.canonical import order_rows
-from .._data.containers import n_rows, take
-from .._deterministic import (
-    draws_globally,
-    global_seed,
-    is_net,
-    one_thread,
-    parts_of,
-    plain_floats,
-    seeded_clones,
-)
+from .._data.containers import take
+from .._data.training_rows import TrainingRows
+from .._deterministic import one_thread, parts_of
+from .._spec import MemberSpec
 from ..hashers import ContentHasher
 
 
@@ -121,15 +114,12 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     """
     if isinstance(step, FrozenEstimator):
         return step, _apply(step, rows, n_jobs)
-    single = is_net(step)
-    copies = plain_floats(take(rows, row_of_copy), single)
+    spec = MemberSpec.of(step)
+    copies = spec.cast(take(rows, row_of_copy))
     try:
         # A net is the one step worth many threads.
-        with (
-            contextlib.nullcontext() if single else one_thread,
-            global_seed(seed, draws_globally(step)),
-        ):
-            step = step.fit(copies)
+        with contextlib.nullcontext() if spec.float32 else one_thread:
+            step = spec.fit(step, copies, seed=seed)
     except (TypeError, ValueError) as error:
         if re.search(r"\by\b", str(error)):
             raise ValueError(_supervised_message(step)) from error
@@ -140,16 +130,7 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
 
 def _apply(step, X, n_jobs):
     """Transform rows in blocks of one shape, so that a row's features depend on it alone."""
-    single = is_net(step)
-
-    def transform(rows, index):
-        with one_thread:
-            block = step.transform(plain_floats(take(X, index), single))
-        return block[: rows.stop - rows.start]
-
-    parts = Parallel(n_jobs=n_jobs, require="sharedmem")(
-        delayed(transform)(*block) for block in fixed_blocks(n_rows(X), 1)
-    )
+    parts = list(map_blocks(step.transform, X, n_jobs=n_jobs, cast=MemberSpec.of(step).cast))
     if sp.issparse(parts[0]):
         return sp.vstack(parts, format="csr")
     return np.concatenate([np.asarray(part) for part in parts])
@@ -206,11 +187,18 @@ class LabelFreeFeatures:
             self.fitted.append(step)
         return rows
 
+    def fit_rows(self, X):
+        """Fit the steps; return the training rows as members take them, in their features."""
+        different = self.fit_transform(X)
+        index = np.empty(len(self.order), dtype=np.int64)
+        index[self.order] = self.row_of_copy
+        return TrainingRows(None if self.steps else X, different, index)
+
     def clone(self, estimator):
         """Return a clone with our seeds."""
         if self.random_state is None:
             return clone(estimator)
-        return next(iter(seeded_clones(estimator, [self.random_state])))
+        return next(iter(MemberSpec.of(estimator).clones([self.random_state])))
 
     def arrange(self, codes):
         """Put labels in canonical order, those of copies of one row sorted."""

@@ -12,14 +12,12 @@ from sklearn.neighbors import (
 )
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
-from tqdm.auto import tqdm
 
-from .._data.blocks import fixed_blocks
+from .._data.block_map import map_blocks
 from .._deterministic import one_thread
 from ..representations._label_free import LabelFreeFeatures
-from ._weights import ClusterHead, KernelRidgeHead, NeighboursHead, RidgeHead
+from ._weights import ClusterHead, Head, KernelRidgeHead, NeighboursHead, RidgeHead
 
 # By exact type: a subclass may predict in its own way. Our own smoothers join where they are
 # defined.
@@ -237,37 +235,33 @@ class LinearSmoother(BaseEstimator):
             cluster votes, the function sees each of them once.
         """
         features = numeric_features(self._features.transform(X))
-        rows_of = range(features.shape[0])
         keys = self._keys(features)
         if keys is not None:
             _, rows_of, back = np.unique(keys, return_index=True, return_inverse=True)
             features = features[rows_of]
 
-        def apply(rows, index):
-            with one_thread:
-                return function(self._block(features, rows, index))
-
-        blocks = list(fixed_blocks(len(rows_of), self.n_train_))
-        results = Parallel(n_jobs=self.n_jobs, require="sharedmem", return_as="generator")(
-            delayed(apply)(*block) for block in blocks
+        blocks = map_blocks(
+            self._weights,
+            features,
+            n_jobs=self.n_jobs,
+            n_columns=self.n_train_,
+            then=lambda weights: function(self._with_copies(weights)),
+            verbose=self.verbose,
         )
-        bar = tqdm(results, total=len(blocks), unit="block", disable=not self.verbose)
-        arrays = [np.concatenate(parts) for parts in zip(*bar, strict=True)]
+        arrays = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
         return arrays if keys is None else [array[back] for array in arrays]
 
     def _keys(self, features):
         """Return the cluster of every row where that decides its weights, else None."""
-        parts = []
-        for rows, index in fixed_blocks(features.shape[0], 1):
-            with one_thread:
-                part = self._head.keys(features[index])
-            if part is None:
-                return None
-            parts.append(part[: rows.stop - rows.start])
-        return np.concatenate(parts)
+        if type(self._head).keys is Head.keys:  # it knows of none
+            return None
+        return np.concatenate(list(map_blocks(self._head.keys, features, n_jobs=1)))
 
-    def _block(self, features, rows, index):
-        weights = np.asarray(self._head.weights(features[index]))[: rows.stop - rows.start]
+    def _weights(self, rows):
+        return np.asarray(self._head.weights(rows))
+
+    def _with_copies(self, weights):
+        """Return weights of the different rows as weights of all rows."""
         if len(self._row_of_copy) == weights.shape[1]:
             return weights
         return weights[:, self._row_of_copy]
@@ -289,8 +283,9 @@ class LinearSmoother(BaseEstimator):
         """
         check_is_fitted(self, "order_")
         features = numeric_features(self._features.transform(X))
-        place = np.argsort(self.order_)
-        for rows, index in fixed_blocks(features.shape[0], self.n_train_):
-            with one_thread:
-                weights = self._block(features, rows, index)
-            yield rows, weights[:, place]
+        place, start = np.argsort(self.order_), 0
+        blocks = map_blocks(self._weights, features, n_jobs=1, n_columns=self.n_train_)
+        for weights in blocks:
+            rows = slice(start, start + len(weights))
+            yield rows, self._with_copies(weights)[:, place]
+            start = rows.stop

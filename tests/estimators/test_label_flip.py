@@ -21,7 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from certified_ensembles import Certificate, label_flip
+from certified_ensembles import Certificate
+from certified_ensembles._members import weighed_labels
 from certified_ensembles.attacks import smallest_flip_attack
 from certified_ensembles.certificates.flips import flips_from_margin
 from certified_ensembles.certificates.linear import linear_smoother_radius
@@ -178,7 +179,7 @@ def test_smoothed_radius_is_cut_at_the_exact_one(monkeypatch):
     X, y = load_iris(return_X_y=True)
     clf = LabelFlipSmoothingClassifier(KNeighborsClassifier(15)).fit(X, y)
     exact = clf.certify(X)
-    monkeypatch.setattr(label_flip, "flips_from_margin", lambda log_error, *_, **__: 10**9)
+    monkeypatch.setattr(weighed_labels, "flips_from_margin", lambda log_error, *_, **__: 10**9)
     _assert_same(clf.set_params(certificate="tight").certify(X), exact)
 
 

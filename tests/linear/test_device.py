@@ -70,7 +70,7 @@ def products(monkeypatch):
 
 def assert_agree(clf, tensor, array):
     """Compare answers where no member is at a tie; there rounding decides."""
-    scores = np.concatenate(list(clf._ask(voting.iter_scores, array)))
+    scores = np.concatenate(list(clf._ask(clf._members.scores, array)))
     best = np.sort(scores, axis=2)
     with np.errstate(invalid="ignore"):
         gap = best[..., -1] - best[..., -2]
@@ -246,7 +246,7 @@ def test_single_precision_stays_and_all_else_is_double(there, products):
         single = dtype == torch.float32
         assert {made[1] for made in products} == {torch.float32 if single else torch.float64}
     scores = [
-        next(iter(clf._ask(voting.iter_scores, there(TESTS.astype(dtype))))).dtype
+        next(iter(clf._ask(clf._members.scores, there(TESTS.astype(dtype))))).dtype
         for dtype in (np.float32, np.float64)
     ]
     assert scores == [np.float32, np.float64]

@@ -186,7 +186,7 @@ def test_members_of_one_label_are_constant_in_company():
     groups = np.where(y == 0, 0, 1 + np.arange(len(X)) % 5)
     with pytest.warns(CertificateWarning, match="have no rows"):
         clf = ensemble().fit(X, y, groups=groups)
-    constant = [m for m in clf.estimators_ if type(m) is DummyClassifier]
+    constant = [m for m in clf.estimators_ if isinstance(m, DummyClassifier)]
     assert constant
     np.testing.assert_array_equal(
         clf.ballots(X),

@@ -70,7 +70,7 @@ def test_masked_booleans_and_one_class_members():
         warnings.simplefilter("error")
         base = SelfTrainingClassifier(LogisticRegression(max_iter=1000))
         clf = ssdpa(base, 10, unlabeled="mask").fit(X[:20] / 16, Y[:20] > 5)
-    assert any(type(member) is DummyClassifier for member in clf.estimators_)
+    assert any(isinstance(member, DummyClassifier) for member in clf.estimators_)
     for i, member in enumerate(clf.estimators_):
         ballots = clf.classes_[clf.ballots(X_TEST)[:, i]]
         np.testing.assert_array_equal(ballots, member.predict(X_TEST))

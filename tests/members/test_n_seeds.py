@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation, SemiSupervisedDPA
 from certified_ensembles._deterministic import seeded_clones
-from certified_ensembles._ensemble import sum_over_seeds
+from certified_ensembles._members.partition import sum_over_seeds
 from certified_ensembles.audit import check_certificate
 from certified_ensembles.certificates import (
     finite_aggregation_radius,

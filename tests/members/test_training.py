@@ -109,7 +109,7 @@ def test_one_class_partitions_vote_for_it_and_empty_ones_abstain():
     with pytest.warns(CertificateWarning, match="2 of 5 partitions have no rows"):
         clf = dpa(LogisticRegression(), 5, hasher=lambda X: X[:, 0].astype(int) // 2).fit(X, y)
     assert clf.estimators_[3] is clf.estimators_[4] is None
-    assert all(type(member) is DummyClassifier for member in clf.estimators_[:3])
+    assert all(isinstance(member, DummyClassifier) for member in clf.estimators_[:3])
     assert clf.ballots(X)[0].tolist() == [0, 1, 2, -1, -1]
     assert clf.predict_proba(X)[0].tolist() == [1 / 3] * 3
     assert clf.certify(X[:1]).radius[0] == 0

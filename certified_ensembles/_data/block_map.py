@@ -1,0 +1,70 @@
+"""Test rows in blocks of one shape: the one place that cuts them, for members and for weights."""
+
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
+
+from .._deterministic import one_thread
+from .blocks import fixed_blocks
+from .containers import n_rows, take
+
+
+def padded_blocks(X, start=0, stop=None):
+    """Return some rows of X in blocks of one size, the last filled up with copies of its last.
+
+    Parameters
+    ----------
+    X : rows in any container
+    start, stop : int
+        The rows wanted; None: up to the last.
+
+    Returns
+    -------
+    blocks : list
+        Of `BLOCK_ROWS` rows each.
+    """
+    stop = n_rows(X) if stop is None else stop
+    return [take(X, start + index) for _, index in fixed_blocks(stop - start, 1)]
+
+
+def map_blocks(
+    function, X, *, n_jobs, cast=None, n_columns=1, then=None, desc=None, verbose=False
+):
+    """Yield what a function returns for the rows of X, in blocks whose shape no row changes.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a block of rows; returns an array with one entry a row, or a tuple of such arrays.
+        It runs on one thread.
+    X : rows in any container
+    n_jobs : int or None
+        Threads, one a block. They change no result.
+    cast : callable, default=None
+        What brings a block into the types that the function takes.
+    n_columns : int, default=1
+        The numbers that the function holds for each row: the more, the smaller a block.
+    then : callable, default=None
+        What is applied to the function's answers once the copies that fill up the last block
+        are cut off.
+    desc, verbose : str and bool
+        The title of a progress bar, and whether it is shown.
+
+    Yields
+    ------
+    answers : ndarray or tuple of ndarray
+        For one block after the other, in order.
+    """
+
+    def apply(rows, index):
+        with one_thread:
+            block = take(X, index)
+            answers = function(block if cast is None else cast(block))
+            n = rows.stop - rows.start
+            cut = tuple(a[:n] for a in answers) if isinstance(answers, tuple) else answers[:n]
+            return cut if then is None else then(cut)
+
+    blocks = list(fixed_blocks(n_rows(X), n_columns))
+    results = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")(
+        delayed(apply)(*block) for block in blocks
+    )
+    yield from tqdm(results, total=len(blocks), desc=desc, unit="block", disable=not verbose)

@@ -1,0 +1,69 @@
+"""What an ensemble asks of its members, of whatever kind they are."""
+
+from functools import partial
+
+import numpy as np
+
+from ..certificates import (
+    finite_aggregation_radius,
+    finite_run_off_radius,
+    plurality_radius,
+    run_off_radius,
+)
+
+
+class BaseMembers:
+    """One kind of members: how they are trained, and how they answer.
+
+    A kind has ``fit``, and yields answers for spans of test rows: ``ballots`` (class indices, -1
+    for an abstention), ``votes`` (counts for every class) and, where a second round may be
+    asked for, ``scores``. All three take rows and ``n_jobs`` and ``verbose``.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted labels of the ensemble.
+    open_set : bool
+        Whether labels may come that nobody has seen.
+    estimators : sequence
+        The members that users see.
+    """
+
+    def take_device_rows(self):
+        """Say whether members answer where test rows on a GPU are."""
+        return False
+
+    def elect(self, X, *, aggregation="plurality", spread=None, **how):
+        """Return class indices, and radii that count changed partitions.
+
+        Parameters
+        ----------
+        X : test rows, as the members take them
+        aggregation : {"plurality", "run_off"}
+        spread : ndarray or None
+            The members of every partition; None: one each.
+        **how
+            `n_jobs` and `verbose`.
+
+        Returns
+        -------
+        winner, radius : ndarrays of shape (n_samples,), int64
+        """
+        open_set, n_classes = self.open_set, len(self.classes)
+        if aggregation == "run_off":
+            answers = self.scores(X, **how)
+            certify = run_off_radius
+            if spread is not None:
+                certify = partial(finite_run_off_radius, spread=spread)
+        elif spread is None:
+            answers, certify = self.votes(X, **how), plurality_radius
+        else:
+            answers = self.ballots(X, **how)
+            certify = partial(finite_aggregation_radius, spread=spread, n_classes=n_classes)
+        parts = [certify(answer, open_set=open_set) for answer in answers]
+        winners, radii = zip(*parts, strict=True)
+        return np.concatenate(winners), np.concatenate(radii)
+
+    def certify(self, X, **how):
+        """Return what :meth:`elect` returns, with larger radii where the kind knows of them."""
+        return self.elect(X, **how)

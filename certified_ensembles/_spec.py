@@ -1,0 +1,76 @@
+"""What is cloned and trained, and what of it decides how rows, seeds and caches are handled."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.utils.validation import check_memory
+
+from ._deterministic import draws_globally, global_seed, is_net, plain_floats, seeded_clones
+
+
+@dataclass(frozen=True)
+class MemberSpec:
+    """What all members have in common.
+
+    Make it by :meth:`of`. It follows from types and parameters alone, never from rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted; cloned for each member.
+    float32 : bool
+        Whether members take single precision (nets do), see `plain_floats`.
+    seeds_global_rng : bool
+        Whether the global generators are seeded for each fit.
+    memory : joblib.Memory
+        Where fitted members are kept.
+    """
+
+    estimator: Any
+    float32: bool
+    seeds_global_rng: bool
+    memory: Any
+
+    @classmethod
+    def of(cls, estimator, memory=None):
+        """Return the specification of an estimator, with a cache as users name it."""
+        return cls(estimator, is_net(estimator), draws_globally(estimator), check_memory(memory))
+
+    def clones(self, seeds):
+        """Yield a clone for each seed, with that seed in every nested `random_state`."""
+        return seeded_clones(self.estimator, seeds)
+
+    def cast(self, X):
+        """Return rows with their numbers in the one type that members take."""
+        return plain_floats(X, self.float32)
+
+    def fit(self, member, X, y=None, *, seed, params=None, digest=None):
+        """Fit a clone, or recall it from the cache.
+
+        Parameters
+        ----------
+        member : estimator
+            One of :meth:`clones`.
+        X, y : rows, cast, and labels
+            Without labels y is None.
+        seed : int
+        params : dict, default=None
+            Further arguments of the estimator's ``fit``.
+        digest : str, default=None
+            What stands for X in the key of the cache, where X is large and all members share it.
+
+        Returns
+        -------
+        member : estimator
+            Fitted.
+        """
+        fit = fit_seeded
+        if self.memory.location is not None:
+            fit = self.memory.cache(fit_seeded, ignore=[] if digest is None else ["X"])
+        return fit(member, X, y, params or {}, seed, self.seeds_global_rng, digest)
+
+
+def fit_seeded(estimator, X, y, params, seed, seeds_global_rng, digest=None):
+    """Fit an estimator: a function of its rows and its seed. What a cache keeps."""
+    with global_seed(seed, seeds_global_rng):
+        return estimator.fit(X, **params) if y is None else estimator.fit(X, y, **params)
