@@ -9,7 +9,6 @@ import threading
 import types
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from threadpoolctl import ThreadpoolController
@@ -85,56 +84,6 @@ def is_net(estimator):
         for part in parts_of(estimator)
         for base in getattr(type(part), "__mro__", ())
     )
-
-
-def plain_floats(X, single):
-    """Return X with its numbers in one type, so that what one row does to the type is undone.
-
-    One row in double precision, brought by an attacker, widens a whole array, and a fraction
-    turns integers into floats. So floats are doubles, and so are the integers of tables;
-    arrays of more axes (images) keep their integers. For nets floats are single, integers kept.
-    """
-    target = np.dtype(np.float32 if single else np.float64)
-    if sp.issparse(X):
-        return X.astype(target, copy=False) if X.dtype.kind in ("f" if single else "biuf") else X
-    if isinstance(X, np.ndarray):
-        kinds = "f" if single or X.ndim != 2 else "biuf"
-        return np.add(X, target.type(0), dtype=target) if X.dtype.kind in kinds else X  # one zero
-    if single:
-        return X
-    if hasattr(X, "iloc") and X.ndim == 2:
-        return _plain_frame(X, target)
-    polars = sys.modules.get("polars")
-    if polars is not None and isinstance(X, polars.DataFrame):
-        return X.with_columns(polars.selectors.numeric().cast(polars.Float64))
-    return X
-
-
-def _plain_frame(X, target):
-    """Return a pandas frame in whose columns only the values count: one type for all numbers."""
-    columns = []
-    for j in range(X.shape[1]):
-        column = X.iloc[:, j]
-        own, dtype = isinstance(column.dtype, np.dtype), column.dtype
-        kind = getattr(dtype, "kind", "O")
-        if hasattr(dtype, "categories"):
-            pass
-        elif kind in "iuf" or (kind == "b" and not own):
-            values = column.astype(target) if own else column.to_numpy(target, na_value=np.nan)
-            column = type(column)(values, index=column.index, name=column.name)
-        elif kind in "mM":
-            column = column.dt.as_unit("us")
-        elif kind == "O" and not own:
-            column = column.astype(object).infer_objects()
-        columns.append(column)
-    pandas = sys.modules["pandas"]
-    if all(column.dtype == target for column in columns):
-        # In the layout of an array, so that the frame trains the members of the array.
-        table = np.column_stack(columns) if columns else np.empty((len(X), 0))
-        return pandas.DataFrame(table, index=X.index, columns=X.columns, copy=False)
-    frame = pandas.concat(columns, axis=1)
-    frame.columns = X.columns
-    return frame
 
 
 # ---------------------------------------------------------------- threads

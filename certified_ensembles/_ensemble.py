@@ -38,6 +38,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         "estimator": [HasMethods(["fit", "predict"]), None],
         "n_partitions": [Interval(Integral, 1, None, closed="left")],
         "aggregation": [StrOptions({"plurality", "run_off"})],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
         "n_seeds": [Interval(Integral, 1, None, closed="left")],
         "distinct_seeds": ["boolean"],
         **COMMON_CONSTRAINTS,

@@ -5,7 +5,8 @@ from typing import Any
 
 from sklearn.utils.validation import check_memory
 
-from ._deterministic import draws_globally, global_seed, is_net, plain_floats, seeded_clones
+from ._data.views import view_of
+from ._deterministic import draws_globally, global_seed, is_net, seeded_clones
 
 
 @dataclass(frozen=True)
@@ -19,30 +20,40 @@ class MemberSpec:
     estimator : estimator
         Unfitted; cloned for each member.
     float32 : bool
-        Whether members take single precision (nets do), see `plain_floats`.
+        Whether members take single precision (nets do), see `view_of`.
     seeds_global_rng : bool
         Whether the global generators are seeded for each fit.
     memory : joblib.Memory
         Where fitted members are kept.
+    categorical : ndarray of shape (n_columns,), bool, or None
+        The columns that reach members as categories.
     """
 
     estimator: Any
     float32: bool
     seeds_global_rng: bool
     memory: Any
+    categorical: Any = None
 
     @classmethod
-    def of(cls, estimator, memory=None):
+    def of(cls, estimator, memory=None, categorical=None):
         """Return the specification of an estimator, with a cache as users name it."""
-        return cls(estimator, is_net(estimator), draws_globally(estimator), check_memory(memory))
+        single, seeded = is_net(estimator), draws_globally(estimator)
+        return cls(estimator, single, seeded, check_memory(memory), categorical)
 
     def clones(self, seeds):
         """Yield a clone for each seed, with that seed in every nested `random_state`."""
         return seeded_clones(self.estimator, seeds)
 
-    def cast(self, X):
-        """Return rows with their numbers in the one type that members take."""
-        return plain_floats(X, self.float32)
+    def view(self, table):
+        """Return the form in which a member that is trained on these rows gets rows."""
+        return view_of(table, float32=self.float32, categorical=self.categorical)
+
+    def common_view(self, table):
+        """Return the view that all members have, whatever rows they get; None if they differ."""
+        if (table.coded and not table.is_text) or self.categorical is not None:
+            return None
+        return self.view(table)
 
     def fit(self, member, X, y=None, *, seed, params=None, digest=None):
         """Fit a clone, or recall it from the cache.
@@ -51,7 +62,7 @@ class MemberSpec:
         ----------
         member : estimator
             One of :meth:`clones`.
-        X, y : rows, cast, and labels
+        X, y : rows, as the member gets them, and labels
             Without labels y is None.
         seed : int
         params : dict, default=None

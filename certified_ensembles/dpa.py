@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ._data.array_api import on_host
+from ._data.categories import categorical_mask
 from ._data.training_rows import TrainingRows
 from ._data.validation import validate_labels, validate_rows
 from ._ensemble import BasePartitionEnsemble
@@ -59,6 +60,12 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         The closed set of labels; a row with another label is refused by :meth:`fit`. None
         means the labels seen, an open set: an attacker may then bring a new label, and the
         radius accounts for it.
+    categorical_features : array-like of names, places or bool, or "from_dtype", default=None
+        Columns of a table that reach members as categories, whose levels are those of a member's
+        own rows, in one order: as a categorical column of a dataframe, as the places of the
+        levels in an array. A test row's unknown level is missing. Other columns reach members as
+        values, numbers or texts, whatever their type in the container. "from_dtype" takes the
+        container's word, which one added row with a new level can undo for a whole column.
     random_state : int, default=0
         Member i is trained with ``random_state + i`` in every nested `random_state`. None
         is refused: an unseeded member has no certificate.
@@ -159,6 +166,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         spread_degree=1,
         n_seeds=1,
         classes=None,
+        categorical_features=None,
         random_state=0,
         distinct_seeds=True,
         n_jobs=None,
@@ -172,6 +180,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         self.spread_degree = spread_degree
         self.n_seeds = n_seeds
         self.classes = classes
+        self.categorical_features = categorical_features
         self.random_state = random_state
         self.distinct_seeds = distinct_seeds
         self.n_jobs = n_jobs
@@ -226,6 +235,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
             open_set=self._open_set,
             n_seeds=self.n_seeds,
             memory=self.memory,
+            categorical=categorical_mask(self.categorical_features, X),
         )
         seeds = self._validate_seeds(self._n_partitions)
         self._fit_members(members, TrainingRows(X), y, seeds, params)

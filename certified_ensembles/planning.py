@@ -11,7 +11,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from ._data.containers import n_rows, take
+from ._data.containers import as_table
 from ._data.training_rows import TrainingRows
 from ._members import PartitionMembers, count_votes
 from .certificates.plurality import plurality_radius
@@ -187,16 +187,17 @@ def plan_partitions(
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
     estimator = RidgeClassifier() if estimator is None else estimator
     y = column_or_1d(y)
+    X = as_table(X)
     check_consistent_length(X, y)
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val go together: pass both, or neither.")
-    n_train = n_rows(X) if n_train is None else n_train
-    order = rng.permutation(n_rows(X))
+    n_train = len(X) if n_train is None else n_train
+    order = rng.permutation(len(X))
     if X_val is None:
         n_out = min(max(1, len(order) // 5), _MOST_HELD_OUT)
-        X_val, y_val = take(X, order[:n_out]), y[order[:n_out]]
+        X_val, y_val = X.take(order[:n_out]), y[order[:n_out]]
         order = order[n_out:]
-    y_val = column_or_1d(y_val)
+    X_val, y_val = as_table(X_val), column_or_1d(y_val)
     check_consistent_length(X_val, y_val)
     labels = _labels(y, y_val, classes)
     sizes = _sizes(n_partitions)

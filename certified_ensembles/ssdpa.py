@@ -11,6 +11,7 @@ from sklearn.utils import assert_all_finite, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._data.categories import categorical_mask
 from ._data.validation import check_seed, validate_labels, validate_rows
 from ._ensemble import BasePartitionEnsemble
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
@@ -72,6 +73,12 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         The closed set of labels; a row with another label is refused by :meth:`fit`. None
         means the labels seen, an open set: an attacker may then write a new label, and the
         radius accounts for it.
+    categorical_features : array-like of names, places or bool, or "from_dtype", default=None
+        Columns of a table that reach members as categories, whose levels are those of a member's
+        own rows, in one order: as a categorical column of a dataframe, as the places of the
+        levels in an array. A test row's unknown level is missing. Other columns reach members as
+        values, numbers or texts, whatever their type in the container. "from_dtype" takes the
+        container's word, which one added row with a new level can undo for a whole column.
     random_state : int, default=0
         Member i is trained with ``random_state + i`` in every nested `random_state`, the
         representation with `random_state`. None is refused: an unseeded fit has no certificate.
@@ -165,6 +172,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         n_seeds=1,
         certificate="ballots",
         classes=None,
+        categorical_features=None,
         random_state=0,
         distinct_seeds=True,
         n_jobs=None,
@@ -180,6 +188,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self.n_seeds = n_seeds
         self.certificate = certificate
         self.classes = classes
+        self.categorical_features = categorical_features
         self.random_state = random_state
         self.distinct_seeds = distinct_seeds
         self.n_jobs = n_jobs
@@ -225,7 +234,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         y, self.classes_, self._open_set = validate_labels(self, X, y)
         check_seed(self.random_state)
         params = self._member_params(fit_params)
-        members = self._choose_members(params)
+        members = self._choose_members(X, params)
         rows = self._fit_representation(X)
         one_label = self.n_partitions == "n_samples"
         self._n_partitions = rows.index.max() + 1 if one_label else self.n_partitions
@@ -235,9 +244,10 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self._fit_members(members, rows, y, seeds, params)
         return self
 
-    def _choose_members(self, params):
+    def _choose_members(self, X, params):
         """Return the untrained members of the kind that the parameters ask for."""
         how = {"open_set": self._open_set, "memory": self.memory}
+        how["categorical"] = self._categorical(X)
         if self.n_partitions == "n_samples":
             self._refuse('n_partitions="n_samples"', params, partitioner="sorted")
             return OneLabelMembers(self.estimator, self.classes_, **how)
@@ -247,6 +257,17 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             return SmootherMembers(estimator, self.classes_, **how)
         kind = MaskedMembers if self.unlabeled == "mask" else LabelMembers
         return kind(estimator, self.classes_, n_seeds=self.n_seeds, **how)
+
+    def _categorical(self, X):
+        """Return which columns reach members as categories."""
+        mask = categorical_mask(self.categorical_features, X)
+        if mask is not None and self.representation is not None:
+            raise ValueError(
+                f"categorical_features={self.categorical_features!r} names columns of X, and "
+                "members are trained on the output of the representation: set one of the two to "
+                "None."
+            )
+        return mask
 
     def _refuse(self, setting, params, **needed):
         """Refuse what does not go with a setting, under which members draw nothing."""
@@ -319,8 +340,8 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     def _check_features(self, features):
         """Refuse missing values that pass the representation and that members do not take."""
         allowed = get_tags(self._member_estimator()).input_tags.allow_nan
-        if self.representation is not None and not allowed and hasattr(features, "dtype"):
-            assert_all_finite(features, input_name="the output of the representation")
+        if self.representation is not None and not allowed and not features.coded:
+            assert_all_finite(features.dense, input_name="the output of the representation")
         return features
 
     # ------------------------------------------------------------ votes

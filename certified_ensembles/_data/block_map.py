@@ -8,26 +8,25 @@ from .blocks import fixed_blocks
 from .containers import n_rows, take
 
 
-def padded_blocks(X, start=0, stop=None):
-    """Return some rows of X in blocks of one size, the last filled up with copies of its last.
+def padded_blocks(table, start, stop):
+    """Return some rows in blocks of one size, the last filled up with copies of its last.
 
     Parameters
     ----------
-    X : rows in any container
+    table : Table
     start, stop : int
-        The rows wanted; None: up to the last.
+        The rows wanted.
 
     Returns
     -------
-    blocks : list
+    blocks : list of Table
         Of `BLOCK_ROWS` rows each.
     """
-    stop = n_rows(X) if stop is None else stop
-    return [take(X, start + index) for _, index in fixed_blocks(stop - start, 1)]
+    return [table.take(start + index) for _, index in fixed_blocks(stop - start, 1)]
 
 
 def map_blocks(
-    function, X, *, n_jobs, cast=None, n_columns=1, then=None, desc=None, verbose=False
+    function, X, view=None, *, n_jobs, n_columns=1, then=None, desc=None, verbose=False
 ):
     """Yield what a function returns for the rows of X, in blocks whose shape no row changes.
 
@@ -36,11 +35,11 @@ def map_blocks(
     function : callable
         Takes a block of rows; returns an array with one entry a row, or a tuple of such arrays.
         It runs on one thread.
-    X : rows in any container
+    X : Table, or an array
+    view : View, default=None
+        In which the function gets rows; None: as they are.
     n_jobs : int or None
         Threads, one a block. They change no result.
-    cast : callable, default=None
-        What brings a block into the types that the function takes.
     n_columns : int, default=1
         The numbers that the function holds for each row: the more, the smaller a block.
     then : callable, default=None
@@ -58,7 +57,7 @@ def map_blocks(
     def apply(rows, index):
         with one_thread:
             block = take(X, index)
-            answers = function(block if cast is None else cast(block))
+            answers = function(block) if view is None else view.answers(function, block)
             n = rows.stop - rows.start
             cut = tuple(a[:n] for a in answers) if isinstance(answers, tuple) else answers[:n]
             return cut if then is None else then(cut)

@@ -24,14 +24,19 @@ def is_text(X):
     """Say whether X is a flat sequence that holds a string or bytes."""
     if isinstance(X, Table):
         return X.is_text
-    if isinstance(X, str | bytes) or sp.issparse(X) or is_frame(X):
+    return is_flat(X) and any(isinstance(value, str | bytes) for value in X)
+
+
+def is_flat(X):
+    """Say whether X is a flat sequence that may hold texts, some or all of them missing."""
+    if isinstance(X, Table | dict | set | str | bytes) or sp.issparse(X) or is_frame(X):
         return False
     if getattr(X, "ndim", 1) != 1 or not hasattr(X, "__len__") or len(X) == 0:
         return False
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind not in "OUST":
         return False
-    return any(isinstance(value, str | bytes) for value in X)  # the first may be missing
+    return not any(isinstance(value, list | tuple | np.ndarray) for value in X)
 
 
 def as_table(X, text=None):

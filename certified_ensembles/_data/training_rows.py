@@ -17,8 +17,10 @@ class TrainingRows(NamedTuple):
 
     Attributes
     ----------
-    X : rows in the order given, or None for those that `different` and `index` describe
-    different : the different rows in canonical order, or None where nobody shares rows
+    X : Table or None
+        Rows in the order given, or None for those that `different` and `index` describe.
+    different : Table or None
+        The different rows in canonical order, or None where nobody shares rows.
     index : ndarray of shape (n_train,), int, or None
         The place of every training row among them.
     """
@@ -29,7 +31,7 @@ class TrainingRows(NamedTuple):
 
     def as_given(self):
         """Return all rows in the order given."""
-        return take(self.different, self.index) if self.X is None else self.X
+        return self.different.take(self.index) if self.X is None else self.X
 
     def in_canonical_order(self):
         """Return all rows, with their copies, in canonical order, and that order.
@@ -37,7 +39,7 @@ class TrainingRows(NamedTuple):
         The order of copies of one row is the one given: what follows must not hang on it.
         """
         order = np.argsort(self.index, kind="stable")
-        return take(self.different, self.index[order]), order
+        return self.different.take(self.index[order]), order
 
 
 def rows_of_member(X, y, params, by_row, rows):
@@ -45,7 +47,8 @@ def rows_of_member(X, y, params, by_row, rows):
 
     Parameters
     ----------
-    X, y : all rows and labels
+    X : Table
+    y : all labels
     params : dict
         Further arguments of ``fit``.
     by_row : collection of str
@@ -57,7 +60,7 @@ def rows_of_member(X, y, params, by_row, rows):
     -------
     X, y, params : the same, of the member's rows
     """
-    return take(X, rows), take(y, rows), take_params(params, by_row, rows)
+    return X.take(rows), take(y, rows), take_params(params, by_row, rows)
 
 
 def take_params(params, by_row, rows):

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
 from .array_api import on_host
-from .containers import exact_array, is_frame, is_text, n_rows
+from .containers import as_table, exact_array, is_flat, is_frame, is_text
 from .out_of_core import forget_pages, is_dask, is_stored, scratch_for, stored_blocks
 
 MAX_SEED = 2**32 - 1
@@ -67,37 +67,38 @@ def validate_rows(estimator, X, reset):
 
     Returns
     -------
-    X : rows, on the host
+    X : Table
     """
     X = on_host(X)
-    if not is_stored(X) and is_text(X):
-        if reset:
-            for name in ("n_features_in_", "feature_names_in_"):
-                vars(estimator).pop(name, None)
-        return X
     base = input_tags_of(estimator._base_estimator())
     rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
     rules["ensure_all_finite"] = not base.allow_nan
     if is_stored(X):
-        return _validate_stored(estimator, X, reset, rules, base)
-    if is_frame(X):
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-        if n_rows(X) == 0:
-            check_array(X, dtype=None)
-        return X
-    if sp.issparse(X) and X.ndim == 2:
-        X = X.tocsr()
-    if isinstance(X, list | tuple) and exact_array(X).dtype.kind in "USO":
-        # numpy turns a table into text if one cell is, large integers into floats if one
-        # is a fraction; cells keep their types as objects.
-        X = np.array(X, dtype=object)
-    holds_objects = getattr(getattr(X, "dtype", None), "kind", None) == "O"
-    if holds_objects:
-        rules["ensure_all_finite"] = False
-    X = validate_data(estimator, X, reset=reset, **rules)
-    if not holds_objects:
-        _check_positive(X, base)
-    return X
+        return as_table(_validate_stored(estimator, X, reset, rules, base))
+    if _is_text(estimator, X, reset):
+        if reset:
+            for name in ("n_features_in_", "feature_names_in_"):
+                vars(estimator).pop(name, None)
+        return as_table(X, text=True)
+    if not (is_frame(X) or sp.issparse(X) or isinstance(X, dict | set | str | bytes)):
+        X = exact_array(X)
+        if X.ndim < 2 or not X.size or X.dtype.kind == "c":
+            validate_data(estimator, X, reset=reset, **rules)  # says what is wrong
+    table = as_table(X)
+    if len(table) == 0:
+        check_array(table.given, dtype=None)
+    if table.coded or is_frame(table.given):
+        validate_data(estimator, table.given, reset=reset, skip_check_array=True)
+        return table
+    validate_data(estimator, table.dense, reset=reset, **rules)
+    _check_positive(table.dense, base)
+    return table
+
+
+def _is_text(estimator, X, reset):
+    """Say whether rows are texts; those asked about may be missing throughout."""
+    fitted_on_texts = not reset and not hasattr(estimator, "n_features_in_")
+    return is_text(X) or (fitted_on_texts and is_flat(X))
 
 
 def validate_labels(estimator, X, y):

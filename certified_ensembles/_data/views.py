@@ -9,6 +9,7 @@ cell as an object, in a block of its own kind: it changes the type of no other r
 from dataclasses import dataclass, field
 
 import numpy as np
+import scipy.sparse as sp
 
 from .cells import LONG, MISSING, NUMBER, SPAN, TIME, cell_key, kind_of
 from .frames import category_codes, doubles, hand_out_frame, objects, times
@@ -81,6 +82,46 @@ class View:
                 out[:, place] = doubles(table.column(place)[0], self.dtype)
         return out
 
+    def shaped(self, table):
+        """Yield ``(index, rows)``: the rows of a block as the member gets them.
+
+        Parameters
+        ----------
+        table : Table
+            A block of test rows.
+
+        Yields
+        ------
+        index : ndarray of int or None
+            Which rows of the block come; None: all.
+        rows : container
+            As many rows as the block has, filled up with copies where fewer come: no row may
+            change the shape in which another is asked about.
+        """
+        for index, view in self.groups(table):
+            if index is None:
+                yield None, view.hand_out(table)
+            else:
+                yield index, view.hand_out(table.take(np.resize(index, len(table))))
+
+    def answers(self, function, table):
+        """Return what a function answers about the rows of a block, handed out in this view.
+
+        Parameters
+        ----------
+        function : callable
+            Takes rows as the member gets them; returns an array with one entry a row, or a tuple
+            of such arrays.
+        table : Table
+        """
+        parts = [(index, function(rows)) for index, rows in self.shaped(table)]
+        if parts[0][0] is None:
+            return parts[0][1]
+        if isinstance(parts[0][1], tuple):
+            columns = zip(*(part for _, part in parts), strict=True)
+            return tuple(_joined([i for i, _ in parts], column) for column in columns)
+        return _joined([index for index, _ in parts], [part for _, part in parts])
+
     def groups(self, table):
         """Yield ``(index, view)``: the rows of a table, by the view that has room for them.
 
@@ -127,6 +168,15 @@ class View:
         kinds = self.kinds or "n" * table.n_columns
         kinds = "".join("O" if bad else k for bad, k in zip(pattern, kinds, strict=True))
         return View(self.container, self.dtype, kinds, self.levels)
+
+
+def _joined(indices, parts):
+    """Return answers about some rows each in the order of all rows."""
+    place = np.argsort(np.concatenate(indices))
+    own = [part[: len(index)] for index, part in zip(indices, parts, strict=True)]
+    if sp.issparse(own[0]):
+        return sp.vstack(own, format="csr")[place]
+    return np.concatenate([np.asarray(part) for part in own])[place]
 
 
 def view_of(table, *, float32=False, categorical=None):

@@ -132,7 +132,8 @@ class MaskedMembers(PartitionMembers):
         own_rows, n = self._once_a_seed(partitions), len(y)
         warn_of_cost(len(own_rows), n)
         X, order = rows.in_canonical_order()
-        X, copies, y = self.spec.cast(X), rows.index[order], y[order]
+        view, copies, y = self.spec.view(X), rows.index[order], y[order]
+        X, self.views = view.hand_out(X), [view] * len(own_rows)
         place = np.argsort(order)
         by_row = names_by_row(params, n)
         params = take_params(params, by_row, order)

@@ -75,7 +75,8 @@ class NoisyMembers(PartitionMembers):
         self : NoisyMembers
         """
         rows, _ = self._features.fit_rows(X).in_canonical_order()
-        rows, codes = self.spec.cast(rows), self._features.arrange(codes)
+        view, codes = self.spec.view(rows), self._features.arrange(codes)
+        rows, self.views = view.hand_out(rows), [view] * len(seeds)
         n_classes, copies = len(self.classes), self._features.row_of_copy
 
         def tasks():

@@ -38,6 +38,8 @@ class OneLabelMembers(BaseMembers):
     open_set : bool
         Whether labels may come that nobody has seen.
     memory : str, object with the joblib.Memory interface or None
+    categorical : ndarray of shape (n_columns,), bool, or None
+        The columns that reach the estimator as categories.
 
     Attributes
     ----------
@@ -47,9 +49,9 @@ class OneLabelMembers(BaseMembers):
         The members, made when they are asked for.
     """
 
-    def __init__(self, estimator, classes, *, open_set, memory):
+    def __init__(self, estimator, classes, *, open_set, memory, categorical=None):
         self._rule = _rule_of(estimator, len(classes), open_set)
-        self.spec = MemberSpec.of(self._rule.estimator, memory)
+        self.spec = MemberSpec.of(self._rule.estimator, memory, categorical)
         self.classes, self.open_set = classes, open_set
 
     def fit(self, rows, y, partitions, seeds, params, *, n_jobs, verbose):
@@ -71,23 +73,25 @@ class OneLabelMembers(BaseMembers):
         self : OneLabelMembers
         """
         (estimator,) = self.spec.clones(seeds[:1])
-        given = self.spec.cast(self._rule.rows_to_fit(rows))
+        given = self._rule.rows_to_fit(rows)
+        self.view = self.spec.view(given)
+        given = self._rule.checked(self.view.hand_out(given))
         with one_thread:
             estimator = self.spec.fit(estimator, given, seed=seeds[0])
         n_classes, codes = len(self.classes), np.searchsorted(self.classes, y)
         # As small a type as holds them: the ballots of all members take as many bytes a row.
         self.labels = _own_labels(rows.index, codes).astype(np.min_scalar_type(-n_classes))
-        self._rule.prepare(estimator, rows.different, self.spec, self.labels, n_classes)
+        self._rule.prepare(estimator, rows.different, self.view, self.labels, n_classes)
         self.estimators = OneLabelEstimators(self)
         return self
 
     def votes(self, X, *, n_jobs=None, verbose=0):
         """Yield the votes for every class, for blocks of test rows."""
-        return map_blocks(self._rule.votes, X, n_jobs=n_jobs, cast=self.spec.cast)
+        return map_blocks(self._rule.votes, X, self.view, n_jobs=n_jobs)
 
     def ballots(self, X, *, n_jobs=None, verbose=0):
         """Yield the ballots of all members, for blocks of test rows."""
-        return map_blocks(self._rule.ballots, X, n_jobs=n_jobs, cast=self.spec.cast)
+        return map_blocks(self._rule.ballots, X, self.view, n_jobs=n_jobs)
 
 
 class OneLabelEstimators(Sequence):
@@ -188,9 +192,12 @@ class _Clusters:
     def rows_to_fit(self, rows):
         return rows.in_canonical_order()[0]
 
-    def prepare(self, clusterer, different, spec, labels, n_classes):
+    def checked(self, rows):
+        return rows
+
+    def prepare(self, clusterer, different, view, labels, n_classes):
         self.estimator, self.labels = clusterer, labels
-        parts = map_blocks(self._keys, different, n_jobs=1, cast=spec.cast)
+        parts = map_blocks(self._keys, different, view, n_jobs=1)
         self.clusters, self.cluster = np.unique(np.concatenate(list(parts)), return_inverse=True)
         # One more cluster, without members, for rows that fall into none of theirs.
         cells = np.bincount(
@@ -234,7 +241,10 @@ class _Neighbours:
         self.within_radius = isinstance(estimator, RadiusNeighborsClassifier)
 
     def rows_to_fit(self, rows):
-        rows = check_array(rows.different, accept_sparse="csr", dtype=np.float64)
+        return rows.different
+
+    def checked(self, rows):
+        rows = check_array(rows, accept_sparse="csr", dtype=np.float64)
         wanted = self.estimator.n_neighbors
         if not self.within_radius and wanted > rows.shape[0]:
             raise ValueError(
@@ -243,7 +253,7 @@ class _Neighbours:
             )
         return rows
 
-    def prepare(self, search, different, spec, labels, n_classes):
+    def prepare(self, search, different, view, labels, n_classes):
         self.estimator, self.labels, self.n_classes = search, labels, n_classes
 
     def _near(self, X):

@@ -30,16 +30,20 @@ class PartitionMembers(BaseMembers):
     n_seeds : int, default=1
         Members of one partition, which cast one ballot together, by the sum of their scores.
     memory : str, object with the joblib.Memory interface or None
+    categorical : ndarray of shape (n_columns,), bool, or None
+        The columns that reach members as categories.
 
     Attributes
     ----------
     estimators : list or StoredMembers
         The members of a partition side by side; None where it is empty.
+    views : list of View
+        The form in which each of them gets rows.
     """
 
     score_methods = ("decision_function", "predict_proba")
 
-    def __init__(self, estimator, classes, *, open_set, n_seeds=1, memory=None):
+    def __init__(self, estimator, classes, *, open_set, n_seeds=1, memory=None, categorical=None):
         if n_seeds > 1 and not any(hasattr(estimator, name) for name in self.score_methods):
             raise ValueError(
                 f"n_seeds={n_seeds} sums the scores of the members of a partition, but "
@@ -47,7 +51,7 @@ class PartitionMembers(BaseMembers):
                 "n_seeds=1, or an estimator that scores classes."
             )
         self.classes, self.open_set, self.n_seeds = classes, open_set, n_seeds
-        self.spec = MemberSpec.of(estimator, memory)
+        self.spec = MemberSpec.of(estimator, memory, categorical)
 
     # ------------------------------------------------------------ training
 
@@ -72,7 +76,7 @@ class PartitionMembers(BaseMembers):
         -------
         self : PartitionMembers
         """
-        self.estimators = fit_members(
+        self.estimators, self.views = fit_members(
             self.spec,
             rows.as_given(),
             y,
@@ -110,7 +114,7 @@ class PartitionMembers(BaseMembers):
     def _ask(self, ask, X, **how):
         voters, labels = self._voters()
         seen = np.repeat(self.seen, self.n_seeds, axis=0)
-        return ask(voters, seen, labels, X, steps=self.steps, cast=self.spec.cast, **how)
+        return ask(voters, seen, labels, X, steps=self.steps, views=self.views, **how)
 
     def scores(self, X, **how):
         """Yield the scores of the partitions, of shape (n_rows, n_partitions, n_classes)."""

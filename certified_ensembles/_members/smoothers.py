@@ -1,10 +1,11 @@
 """Members whose every label has a known weight, and what an attacker pays to turn them."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, is_clusterer
 
 from .._data.block_map import map_blocks
-from .._data.containers import n_rows, own_copy
 from ..certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
 from ..certificates.linear import linear_smoother_winner
 from ..smoothers._linear_smoother import HEADS, LinearSmoother, _split
@@ -143,7 +144,6 @@ class SmootherMembers(LabelMembers):
             self._certify_block,
             X,
             n_jobs=n_jobs,
-            cast=self.spec.cast,
             desc="certify",
             verbose=verbose,
         )
@@ -152,7 +152,7 @@ class SmootherMembers(LabelMembers):
 
     def _certify_block(self, rows):
         classes, n_classes = self.classes, len(self.classes)
-        ballots = np.full((n_rows(rows), len(self.estimators)), -1, dtype=np.int64)
+        ballots = np.full((len(rows), len(self.estimators)), -1, dtype=np.int64)
         # A constant member has one label throughout: any flip may change what it is.
         prices = np.ones((*ballots.shape, n_classes + self.open_set), dtype=np.int64)
         for j, member in enumerate(self.estimators):
@@ -161,6 +161,6 @@ class SmootherMembers(LabelMembers):
             elif isinstance(member, ConstantMember):
                 ballots[:, j] = np.searchsorted(classes, member.label)
             else:
-                answer = member.prices(own_copy(rows), classes, self.open_set)
-                ballots[:, j], prices[:, j] = answer
+                prices_of = partial(member.prices, classes=classes, open_set=self.open_set)
+                ballots[:, j], prices[:, j] = self.views[j].answers(prices_of, rows)
         return priced_plurality_radius(ballots, prices, n_classes, open_set=self.open_set)

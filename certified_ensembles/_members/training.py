@@ -15,7 +15,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 from tqdm.auto import tqdm
 
-from .._data.containers import dense_width, n_rows, own_copy
+from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
 from .._linear.trainer import HeadsTrainer, heads_trainer
@@ -40,7 +40,9 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
     ----------
     spec : MemberSpec
         Says what is cloned for each member.
-    X, y : rows and labels
+    X : Table
+    y : ndarray of shape (n_train,)
+        Labels.
     rows : list of ndarray of int
         Indices of each member's rows, in any order.
     seeds : sequence of int
@@ -55,12 +57,16 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
     members : list or StoredMembers
         Fitted estimators; None for a member without rows. Nets stay on disk where the cache
         keeps them.
+    views : list of View
+        The form in which each member got its rows, and is to get test rows.
     """
-    by_row = names_by_row(params, n_rows(X))
+    by_row = names_by_row(params, len(X))
+    common = spec.common_view(X)
+    views = [common] * len(rows)
     sizes = [len(own) for own in rows]
     filled = [i for i, size in enumerate(sizes) if size]
     trainer = None if params else batch_trainer(spec.estimator)
-    width, row_bytes, most_bytes = 1, dense_width(X), _CHUNK_BYTES
+    width, row_bytes, most_bytes = 1, X.row_bytes, _CHUNK_BYTES
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
         # Heads are cheap to cut: several chunks a worker, so that all end at about one time.
@@ -68,12 +74,14 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
         width = min(trainer.width, max(1, -(-len(filled) // n_chunks)))
         filled.sort(key=sizes.__getitem__)  # members with as many rows fill a stack
     if isinstance(trainer, _NetTrainer):
-        row_bytes = row_bytes * getattr(X, "itemsize", 8) // 8
+        row_bytes = row_bytes * X.dense.dtype.itemsize // 8
         most_bytes = _NET_CHUNK_BYTES
 
     def job(i, member):
         own = rows_of_member(X, y, own_params(params, by_row), by_row, rows[i])
-        return Job(member, *own, seeds[i], spec.seeds_global_rng)
+        if common is None:
+            views[i] = spec.view(own[0])
+        return Job(member, *own, seeds[i], spec.seeds_global_rng), views[i]
 
     def tasks():
         clones = spec.clones([seeds[i] for i in filled])
@@ -86,7 +94,7 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
     prefer = "threads" if bare_heads else None
     members = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
     stored = spec.memory.location is not None and isinstance(trainer, _NetTrainer)
-    return StoredMembers(members) if stored else members
+    return StoredMembers(members) if stored else members, views
 
 
 def _chunks(members, sizes, width, most_bytes):
@@ -161,7 +169,9 @@ class Job(NamedTuple):
     """What decides a member, and so the key of the cache."""
 
     estimator: Any  # unfitted, seeded
-    X: Any  # in canonical order, as are y and the parameters that have an entry a row
+    # A Table, and from `_in_order` on what the member gets: in canonical order, as are y and the
+    # parameters that have an entry a row.
+    X: Any
     y: np.ndarray
     params: dict
     seed: int
@@ -173,19 +183,20 @@ def _fit_chunk(jobs, by_row, spec, indices):
     with one_thread:
         if len(jobs) > 1:
             try:
-                return train([_in_order(job, by_row, spec) for job in jobs], spec.memory)
+                return train([_in_order(*job, by_row) for job in jobs], spec.memory)
             except Exception:  # one by one: what can be trained is kept, the error gets a name
-                jobs = [job._replace(estimator=clone(job.estimator)) for job in jobs]
+                jobs = [(j._replace(estimator=clone(j.estimator)), view) for j, view in jobs]
         return [
-            _train_named(_in_order(job, by_row, spec), spec.memory, i)
+            _train_named(_in_order(*job, by_row), spec.memory, i)
             for job, i in zip(jobs, indices, strict=True)
         ]
 
 
-def _in_order(job, by_row, spec):
+def _in_order(job, view, by_row):
+    """Return a job with its rows in canonical order, in the form in which the member gets them."""
     order = member_order(job.X, job.y, job.params, by_row)
     X, y, params = rows_of_member(job.X, job.y, job.params, by_row, order)
-    return job._replace(X=spec.cast(X), y=y, params=params)
+    return job._replace(X=view.hand_out(X), y=y, params=params)
 
 
 def _train_named(job, memory, index):

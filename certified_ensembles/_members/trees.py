@@ -32,7 +32,7 @@ def with_checked_rows(members, blocks):
     members : list
         Fitted estimators; None where one is missing.
     blocks : list
-        Test rows.
+        Test rows, as `View.shaped` yields them.
 
     Returns
     -------
@@ -44,13 +44,20 @@ def with_checked_rows(members, blocks):
     if not trees or not others <= {ConstantMember, type(None)}:
         return members, blocks
     width = {tree.n_features_in_ for tree in trees}
-    if not all(isinstance(b, np.ndarray) and {*b.shape[1:]} == width for b in blocks):
+    if not all(_is_plain(block, width) for block in blocks):
         return members, blocks
     with np.errstate(over="ignore"):
-        checked = [np.ascontiguousarray(block, dtype=np.float32) for block in blocks]
-    if not all(np.isfinite(block).all() for block in checked):
+        checked = [np.ascontiguousarray(rows, dtype=np.float32) for ((_, rows),) in blocks]
+    if not all(np.isfinite(rows).all() for rows in checked):
         return members, blocks
+    checked = [[(None, rows)] for rows in checked]
     return [_TrustingTree(m) if type(m) in _TREES else m for m in members], checked
+
+
+def _is_plain(block, width):
+    """Say whether a block is one array of numbers as wide as the trees want it."""
+    rows = block[0][1]
+    return len(block) == 1 and isinstance(rows, np.ndarray) and {*rows.shape[1:]} == width
 
 
 class _TrustingTree:

@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._data.array_api import is_on_device
 from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
-from .._data.containers import dense_width, n_rows, own_copy
+from .._data.containers import own_copy
 from .._deterministic import one_thread
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
@@ -34,10 +34,11 @@ def iter_ballots(members, seen, classes, X, **how):
         The classes that a member may vote for; other answers are abstentions.
     classes : ndarray of shape (n_classes,)
         Sorted labels.
-    X : test rows
+    X : Table, or an array on a device
+        Test rows.
     **how
-        `steps` (of :func:`stateless_steps`), `cast` (of the specification of the members),
-        `n_jobs` and `verbose`.
+        `steps` (of :func:`stateless_steps`), `views` (of :func:`fit_members`), `n_jobs` and
+        `verbose`.
 
     Yields
     ------
@@ -46,12 +47,14 @@ def iter_ballots(members, seen, classes, X, **how):
     """
     dtype = _ballot_type(classes)
 
-    def ask(voters, linear, blocks, n_jobs, verbose):
+    def ask(voters, places, linear, blocks, n_jobs, verbose):
         if linear:
             return linear_ballots(voters, classes, blocks, dtype, n_jobs)
-        return _ask_all(_predicted, voters, seen, classes, blocks, (), dtype, n_jobs, verbose)
+        own = seen[places]
+        return _ask_all(_predicted, voters, own, classes, blocks, (), dtype, n_jobs, verbose)
 
-    yield from _iter_spans(ask, members, X, dtype.itemsize * len(members), **how)
+    spans = _iter_spans(ask, members, X, dtype.itemsize * len(members), **how)
+    yield from (_by_member(parts, len(members), -1) for parts in spans)
 
 
 def _ballot_type(classes):
@@ -68,14 +71,14 @@ def iter_scores(members, seen, classes, X, **how):
         vote for, and throughout for a missing member.
     """
 
-    def ask(voters, linear, blocks, n_jobs, verbose):
+    def ask(voters, places, linear, blocks, n_jobs, verbose):
         if linear:
             return linear_scores(voters, classes, blocks, n_jobs)
-        return _ask_all(
-            _scored, voters, seen, classes, blocks, (len(classes),), np.float64, n_jobs, verbose
-        )
+        own, shape = seen[places], (len(classes),)
+        return _ask_all(_scored, voters, own, classes, blocks, shape, np.float64, n_jobs, verbose)
 
-    yield from _iter_spans(ask, members, X, 8 * len(members) * len(classes), **how)
+    spans = _iter_spans(ask, members, X, 8 * len(members) * len(classes), **how)
+    yield from (_by_member(parts, len(members), -np.inf) for parts in spans)
 
 
 def iter_votes(members, seen, classes, X, **how):
@@ -89,35 +92,98 @@ def iter_votes(members, seen, classes, X, **how):
     """
     dtype = _ballot_type(classes)
 
-    def ask(voters, linear, blocks, n_jobs, verbose):
+    def ask(voters, places, linear, blocks, n_jobs, verbose):
         if linear:
             return linear_votes(voters, classes, blocks, n_jobs)
-        ballots = _ask_all(_predicted, voters, seen, classes, blocks, (), dtype, n_jobs, verbose)
+        own = seen[places]
+        ballots = _ask_all(_predicted, voters, own, classes, blocks, (), dtype, n_jobs, verbose)
         return count_votes(ballots, len(classes))
 
-    yield from _iter_spans(ask, members, X, dtype.itemsize * len(members), **how)
+    for parts in _iter_spans(ask, members, X, dtype.itemsize * len(members), **how):
+        votes = 0
+        for _, part in parts:
+            votes = votes + part
+        yield votes
 
 
-def _iter_spans(ask, members, X, row_bytes, *, steps, cast, n_jobs, verbose=0):
-    """Yield what members answer, some blocks of test rows at a time."""
-    n, blocks_of, size, most_bytes = n_rows(X), padded_blocks, BLOCK_ROWS, _SPAN_BYTES
-    row_bytes += dense_width(X)
-    if is_on_device(X):
-        row_bytes += 8 * X.shape[1]
-        blocks_of, size, most_bytes = device_blocks, block_rows(X), SPAN_BYTES
+def _by_member(parts, n_members, missing):
+    """Return the answers of all members side by side; `missing` for those that nobody asked."""
+    (places, first), *rest = parts
+    if len(places) == n_members:
+        return first
+    out = np.full((len(first), n_members, *first.shape[2:]), missing, dtype=first.dtype)
+    for own, part in [(places, first), *rest]:
+        out[:, own] = part if part.shape[1] == len(own) else part[:, own]
+    return out
+
+
+def _iter_spans(ask, members, X, row_bytes, *, steps, views, n_jobs, verbose=0):
+    """Yield ``(places of members, their answers)`` of all views, some blocks at a time."""
+    on_device = is_on_device(X)
+    size, most_bytes = (block_rows(X), SPAN_BYTES) if on_device else (BLOCK_ROWS, _SPAN_BYTES)
+    row_bytes += 8 * X.shape[1] if on_device else X.row_bytes
     span = size * max(1, most_bytes // (row_bytes * size))
     voters, linear = _voters(members, steps)
+    groups = _by_view(voters, views)
+    n = X.shape[0] if on_device else len(X)
     with one_thread:
         for start in range(0, n, span):
             stop = min(start + span, n)
-            blocks = blocks_of(X, start, stop)
-            if steps:
-                blocks = Parallel(n_jobs=n_jobs, require="sharedmem")(
-                    delayed(_transform)(steps, cast(block)) for block in blocks
-                )
-            if not linear:
-                blocks = [cast(block) for block in blocks]
-            yield ask(voters, linear, blocks, n_jobs, verbose)[: stop - start]
+            blocks = device_blocks(X, start, stop) if on_device else padded_blocks(X, start, stop)
+            parts = []
+            for view, places in groups:
+                shaped = blocks
+                if not on_device:
+                    shaped = _shaped(blocks, view, steps, linear, n_jobs)
+                own = _own_voters(voters, places, linear)
+                answers = ask(own, places, linear, shaped, n_jobs, verbose)
+                parts.append((places, answers[: stop - start]))
+            yield parts
+
+
+def _by_view(voters, views):
+    """Return ``(view, places of the members that share it)`` of every view."""
+    first, places = views[0], np.arange(len(voters))
+    if all(view is first for view in views):
+        return [(first, places)]
+    groups = {}
+    for i, view in enumerate(views):
+        if view is not None:  # a member without rows is not asked
+            groups.setdefault(view, []).append(i)
+    return [(view, np.array(own)) for view, own in groups.items()]
+
+
+def _own_voters(voters, places, linear):
+    """Return the members of one view to ask.
+
+    Linear members share a product whose shape follows from the number of all members: those of
+    another view are left out of it, as missing ones are, so that a view of one member's own
+    does not change the shape in which the others answer.
+    """
+    if len(places) == len(voters):
+        return voters
+    if linear:
+        own = set(places.tolist())
+        return [voter if i in own else None for i, voter in enumerate(voters)]
+    return [voters[i] for i in places]
+
+
+def _shaped(blocks, view, steps, linear, n_jobs):
+    """Return blocks of test rows as members of one view get them, behind the steps they share.
+
+    Of each block a list of ``(index, rows)``, as `View.shaped` yields them; for linear members
+    the rows themselves.
+    """
+
+    def shape(block):
+        with one_thread:
+            if linear:
+                return view.answers(lambda rows: _transform(steps, rows), block)
+            return [(index, _transform(steps, rows)) for index, rows in view.shaped(block)]
+
+    if not steps:
+        return [shape(block) for block in blocks]
+    return Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(shape)(b) for b in blocks)
 
 
 def _voters(members, steps):
@@ -194,22 +260,26 @@ def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
     # A copy each: a step with copy=False hands its numbers to the next member.
     writes = not all(never_writes(voter) for voter in voters if voter is not None)
     voters, blocks = with_checked_rows(voters, blocks)
+    parts = [(b, *part) for b, block in enumerate(blocks) for part in block]
     with one_thread:
         for start in range(0, len(voters), width):
             some = list(voters[start : start + width])
             nets = [j for j, v in enumerate(some) if hasattr(type(v), "scores_together")]
-            for b, block in enumerate(blocks):
+            for b, index, block in parts:
                 known = {}
                 if nets:
                     asked = [some[j] for j in nets]
                     scores = type(asked[0]).scores_together(asked, own_copy(block))
                     known = dict(zip(nets, scores, strict=True))
                 for j, voter in enumerate(some):
-                    if voter is not None:
-                        rows = None if j in known else own_copy(block) if writes else block
-                        out[b, :, start + j] = answer(
-                            voter, rows, classes, seen[start + j], known.get(j)
-                        )
+                    if voter is None:
+                        continue
+                    rows = None if j in known else own_copy(block) if writes else block
+                    own = answer(voter, rows, classes, seen[start + j], known.get(j))
+                    if index is None:
+                        out[b, :, start + j] = own
+                    else:
+                        out[b, index, start + j] = own[: len(index)]
     return out.reshape(-1, len(voters), *shape)
 
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_memory
 from .._certificate import CertificateWarning
 from .._data.block_map import map_blocks
 from .._data.canonical import order_rows
-from .._data.containers import take
+from .._data.containers import as_table
 from .._data.training_rows import TrainingRows
 from .._deterministic import one_thread, parts_of
 from .._spec import MemberSpec
@@ -101,7 +101,8 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     ----------
     step : transformer
         Unfitted.
-    rows : the different training rows, in canonical order
+    rows : Table
+        The different training rows, in canonical order.
     row_of_copy : ndarray of shape (n_train,)
         Index into `rows` of every training row.
     seed, n_jobs : int
@@ -110,12 +111,16 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     -------
     step : transformer
         Fitted on all rows.
-    features : of the different rows
+    view : View
+        The form in which it got them.
+    features : Table
+        Of the different rows.
     """
-    if isinstance(step, FrozenEstimator):
-        return step, _apply(step, rows, n_jobs)
     spec = MemberSpec.of(step)
-    copies = spec.cast(take(rows, row_of_copy))
+    view = spec.view(rows)
+    if isinstance(step, FrozenEstimator):
+        return step, view, _apply(step, view, rows, n_jobs)
+    copies = view.hand_out(rows.take(row_of_copy))
     try:
         # A net is the one step worth many threads.
         with contextlib.nullcontext() if spec.float32 else one_thread:
@@ -125,15 +130,15 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
             raise ValueError(_supervised_message(step)) from error
         raise
     del copies
-    return step, _apply(step, rows, n_jobs)
+    return step, view, _apply(step, view, rows, n_jobs)
 
 
-def _apply(step, X, n_jobs):
+def _apply(step, view, X, n_jobs):
     """Transform rows in blocks of one shape, so that a row's features depend on it alone."""
-    parts = list(map_blocks(step.transform, X, n_jobs=n_jobs, cast=MemberSpec.of(step).cast))
+    parts = list(map_blocks(step.transform, X, view, n_jobs=n_jobs))
     if sp.issparse(parts[0]):
-        return sp.vstack(parts, format="csr")
-    return np.concatenate([np.asarray(part) for part in parts])
+        return as_table(sp.vstack(parts, format="csr"))
+    return as_table(np.concatenate([np.asarray(part) for part in parts]))
 
 
 class LabelFreeFeatures:
@@ -167,6 +172,7 @@ class LabelFreeFeatures:
 
     def fit_transform(self, X):
         """Fit the steps; return the features of the different training rows, in order."""
+        X = as_table(X)
         self.order, all_differ = order_rows(X)
         first = np.ones(len(self.order), dtype=bool)
         if not all_differ:
@@ -175,20 +181,22 @@ class LabelFreeFeatures:
             digest = ContentHasher()(X)[self.order]
             first[1:] = digest[1:] != digest[:-1]
         self.row_of_copy = np.cumsum(first) - 1
-        rows = take(X, self.order[first])
+        rows = X.take(self.order[first])
         memory = check_memory(self.memory)
         cached = None if memory.location is None else memory.cache(_learn, ignore=["n_jobs"])
-        self.fitted = []
+        self.fitted, self._views = [], []
         for step in map(self.clone, self.steps):
             # What learns nothing is cheaper to run again than to keep.
             learn = cached if cached is not None and get_tags(step).requires_fit else _learn
             seed = self.random_state or 0
-            step, rows = learn(step, rows, self.row_of_copy, seed, n_jobs=self.n_jobs)
+            step, view, rows = learn(step, rows, self.row_of_copy, seed, n_jobs=self.n_jobs)
             self.fitted.append(step)
+            self._views.append(view)
         return rows
 
     def fit_rows(self, X):
         """Fit the steps; return the training rows as members take them, in their features."""
+        X = as_table(X)
         different = self.fit_transform(X)
         index = np.empty(len(self.order), dtype=np.int64)
         index[self.order] = self.row_of_copy
@@ -207,6 +215,7 @@ class LabelFreeFeatures:
 
     def transform(self, X):
         """Return the features of any rows; those of a row depend on that row alone."""
-        for step in self.fitted:
-            X = _apply(step, X, self.n_jobs)
+        X = as_table(X)
+        for step, view in zip(self.fitted, self._views, strict=True):
+            X = _apply(step, view, X, self.n_jobs)
         return X

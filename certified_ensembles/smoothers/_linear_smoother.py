@@ -15,6 +15,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._data.block_map import map_blocks
+from .._data.views import view_of
 from .._deterministic import one_thread
 from ..representations._label_free import LabelFreeFeatures
 from ._weights import ClusterHead, Head, KernelRidgeHead, NeighboursHead, RidgeHead
@@ -78,8 +79,8 @@ def _split(estimator):
 
 
 def numeric_features(X):
-    """Return rows as a matrix of doubles, dense or CSR, or raise."""
-    return check_array(X, accept_sparse="csr", dtype=np.float64)
+    """Return the rows of a table as a matrix of doubles, dense or CSR, or raise."""
+    return check_array(view_of(X).hand_out(X), accept_sparse="csr", dtype=np.float64)
 
 
 # ---------------------------------------------------------------- weights
