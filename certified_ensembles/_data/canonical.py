@@ -82,8 +82,18 @@ def _numeric_bytes(values, long_rows):
     if len(values):
         out[:] = list(_joined(*_dense_parts(values)))
     for i, cells in long_rows.items():
-        out[i] = _TAGS[3] + number_pairs(cells).astype("<f8").tobytes()
+        index = [j for j, cell in enumerate(cells) if cell != 0]
+        if len(index) * _SPARSE_SHARE > len(cells):
+            head, index = b"", range(len(cells))
+        else:
+            head = _sparse_head(len(cells)) + np.array(index, dtype="<i8").tobytes()
+        values = number_pairs([cells[j] for j in index])
+        out[i] = head + _TAGS[3] + values.astype("<f8").tobytes()
     return out
+
+
+def _sparse_head(n_features):
+    return b"s" + int(n_features).to_bytes(8, "little")
 
 
 def _joined(tag, rows):
@@ -110,7 +120,7 @@ def _sparse_bytes(A):
     n_features = A.shape[1]
     counts = np.diff(A.indptr)
     few = counts * _SPARSE_SHARE <= n_features
-    head = b"s" + int(n_features).to_bytes(8, "little")
+    head = _sparse_head(n_features)
     index = memoryview(A.indices.astype("<i8").tobytes())
     # One level more, so that the last of all rows may be empty.
     level = np.maximum.reduceat(np.append(_levels(A.data), np.int8(0)), A.indptr[:-1])

@@ -5,6 +5,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 
+from .._data.containers import numbers_of
 from .discriminant import fit_centroids, fit_ldas, is_plain_centroid, is_plain_lda
 from .logistic import fit_logistics, is_plain_logistic
 from .problems import Task
@@ -86,13 +87,18 @@ class HeadsTrainer:
         heads : list of estimator
             The same objects, fitted.
         """
-        tasks = []
+        tasks, named = [], []
         for head, X, y in zip(heads, rows, labels, strict=True):
-            task = Task.of(head, X, y)
+            array, names = numbers_of(X)
+            task = Task.of(head, array, y)
             if task is None:
                 head.fit(X, y)
             else:
                 tasks.append(task)
+                named.append(names)
         with np.errstate(all="ignore"):
             self._fit(tasks)
+        for task, names in zip(tasks, named, strict=True):
+            if names is not None:  # as scikit-learn's own fit does
+                task.head.feature_names_in_ = names
         return heads
