@@ -366,7 +366,10 @@ def label_free_partition(partitioner, X, index, n_partitions):
         )
     # Each different row once, in canonical order: no copy, label or order of arrival counts.
     first = np.unique(index, return_index=True)[1]
-    hashes = np.asarray(hasher(take(X, first)))
+    table = as_table(X)
+    ours = isinstance(hasher, ContentHasher | PixelSumHasher)
+    rows = table if ours else table.given if isinstance(X, Table) else X
+    hashes = np.asarray(hasher(take(rows, first)))
     if hashes.dtype.kind not in "iub" or hashes.shape != first.shape:
         raise ValueError(
             f"partitioner={partitioner!r} returned an array of dtype {hashes.dtype} and shape "

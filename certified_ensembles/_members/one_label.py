@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors, RadiusNeig
 from sklearn.utils import check_array, get_tags
 
 from .._data.block_map import map_blocks
-from .._data.containers import n_rows
+from .._data.containers import as_table, n_rows
 from .._deterministic import one_thread
 from .._spec import MemberSpec
 from ..smoothers import ClusterVote
@@ -135,7 +135,8 @@ class OneLabelMember:
 
     def predict(self, X):
         """Return labels; None where the member abstains."""
-        codes = np.concatenate([b[:, self.index] for b in self._members.ballots(X)])
+        blocks = self._members.ballots(as_table(X))
+        codes = np.concatenate([ballots[:, self.index] for ballots in blocks])
         labels = self._members.classes[codes]
         if (codes < 0).any():
             labels = labels.astype(object)

@@ -215,6 +215,8 @@ class LabelFreeFeatures:
 
     def transform(self, X):
         """Return the features of any rows; those of a row depend on that row alone."""
+        if not self.fitted:
+            return X
         X = as_table(X)
         for step, view in zip(self.fitted, self._views, strict=True):
             X = _apply(step, view, X, self.n_jobs)

@@ -15,6 +15,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._data.block_map import map_blocks
+from .._data.containers import as_table
 from .._data.views import view_of
 from .._deterministic import one_thread
 from ..representations._label_free import LabelFreeFeatures
@@ -79,7 +80,8 @@ def _split(estimator):
 
 
 def numeric_features(X):
-    """Return the rows of a table as a matrix of doubles, dense or CSR, or raise."""
+    """Return rows as a matrix of doubles, dense or CSR, or raise."""
+    X = as_table(X)
     return check_array(view_of(X).hand_out(X), accept_sparse="csr", dtype=np.float64)
 
 

@@ -18,7 +18,8 @@ from certified_ensembles import (
     SemiSupervisedDPA,
 )
 from certified_ensembles._data.blocks import _BLOCK_BYTES
-from certified_ensembles._data.containers import forget_pages, scratch_for, take
+from certified_ensembles._data.containers import take
+from certified_ensembles._data.out_of_core import forget_pages, scratch_for
 from certified_ensembles.hashers import ContentHasher, PixelSumHasher
 
 da = pytest.importorskip("dask.array")

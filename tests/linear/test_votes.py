@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import RidgeClassifier
 
 from certified_ensembles._linear import scoring
 from certified_ensembles._linear.scoring import linear_ballots, linear_scores, linear_votes
+from certified_ensembles._members.constant import ConstantMember
 
 
 def random_voters(rng, n_voters, n_features, n_classes):
@@ -19,7 +19,7 @@ def random_voters(rng, n_voters, n_features, n_classes):
         if kind == "none":
             voters.append(None)
         elif kind == "one":
-            voters.append(DummyClassifier().fit([[0]], classes[:1]))
+            voters.append(ConstantMember.of(classes[:1]))
         else:
             k = 1 if len(classes) == 2 else len(classes)
             head = RidgeClassifier()

@@ -15,7 +15,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
 from certified_ensembles._deterministic import seeded_clones
-from certified_ensembles._members.training import StoredMembers, batch_trainer
+from certified_ensembles._members.stored import StoredMembers
+from certified_ensembles._members.training import batch_trainer
 
 X, Y = load_iris(return_X_y=True)
 

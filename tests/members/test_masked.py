@@ -103,12 +103,12 @@ def test_the_default_masked_member_trains_itself():
 
 def test_memory_retrains_only_the_masked_member_whose_labels_changed(tmp_path):
     clf = ssdpa(SEMI[0], 5, unlabeled="mask", memory=str(tmp_path)).fit(X, Y)
-    before = set(tmp_path.glob("**/_train_masked/*/output.pkl"))
+    before = set(tmp_path.glob("**/fit_seeded/*/output.pkl"))
     flipped = Y.copy()
     flipped[3] = (Y[3] + 1) % 10
     again = clone(clf).fit(X, flipped)
     assert len(before) == 5
-    assert len(set(tmp_path.glob("**/_train_masked/*/output.pkl")) - before) == 1
+    assert len(set(tmp_path.glob("**/fit_seeded/*/output.pkl")) - before) == 1
     assert_same(again, ssdpa(SEMI[0], 5, unlabeled="mask").fit(X, flipped))
 
 

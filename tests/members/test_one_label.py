@@ -221,10 +221,10 @@ def test_swapped_votes_need_a_closed_set_of_labels():
 def test_one_label_memory_seeds_and_arguments(tmp_path):
     one = ssdpa(KMeans(12, n_init=1), "n_samples", memory=str(tmp_path), random_state=3)
     clf = one.fit(X, Y)
-    (cached,) = tmp_path.glob("**/_fit/*/output.pkl")
+    (cached,) = tmp_path.glob("**/fit_seeded/*/output.pkl")
     assert joblib.load(cached).random_state == 3
     flipped = clone(one).fit(X, (Y + 1) % 10)
-    assert len(list(tmp_path.glob("**/_fit/*/output.pkl"))) == 1
+    assert len(list(tmp_path.glob("**/fit_seeded/*/output.pkl"))) == 1
     np.testing.assert_array_equal(flipped.predict(X_TEST), (clf.predict(X_TEST) + 1) % 10)
     with pytest.raises(ValueError, match=r"no further arguments of fit, got \['sample_weight'\]"):
         one.fit(X, Y, sample_weight=np.ones(len(X)))
