@@ -27,7 +27,7 @@ from .._deterministic import (
     plain_floats,
     seeded_clones,
 )
-from .._linear.trainer import HeadsTrainer, heads_trainer
+from .._linear import LinearTrainer, linear_trainer
 
 # Rows that are in memory at once for members trained side by side: of linear heads in double
 # precision, of nets as they are.
@@ -73,7 +73,7 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
         # Heads are cheap to cut: several chunks a worker, so that all end at about one time.
-        n_chunks = 4 * n_workers if isinstance(trainer, HeadsTrainer) else n_workers
+        n_chunks = 4 * n_workers if isinstance(trainer, LinearTrainer) else n_workers
         width = min(trainer.width, max(1, -(-len(filled) // n_chunks)))
         filled.sort(key=sizes.__getitem__)  # members with as many rows fill a stack
     if isinstance(trainer, _NetTrainer):
@@ -92,7 +92,7 @@ def fit_members(estimator, X, y, rows_of_member, seeds, params, *, n_jobs, memor
             yield delayed(_fit_chunk)(jobs, by_row, single, memory, chunk)
 
     # Heads train in less time than it takes to send their rows to another process.
-    bare_heads = isinstance(trainer, HeadsTrainer) and not isinstance(estimator, Pipeline)
+    bare_heads = isinstance(trainer, LinearTrainer) and not isinstance(estimator, Pipeline)
     prefer = "threads" if bare_heads else None
     members = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
     stored = memory.location is not None and isinstance(trainer, _NetTrainer)
@@ -294,7 +294,7 @@ def batch_trainer(estimator):
         head = estimator.steps[-1][1]
     if hasattr(type(head), "fit_together"):
         return _NetTrainer(type(head).fit_together, head.members_per_batch)
-    return heads_trainer(head)
+    return linear_trainer(head)
 
 
 class StoredMembers(Sequence):
