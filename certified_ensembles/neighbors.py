@@ -234,8 +234,11 @@ class CertifiedKNeighborsClassifier(ValidatesInput, ClassifierMixin, BaseEstimat
         # An attack that has not won by n_neighbors // 2 + 1 operations reaches no further.
         n_nearest = min(self.n_neighbors + self.n_neighbors // 2 + 1, self.n_samples_fit_)
         winner, radius = nearest_neighbor_radius(
-            self._neighbor_codes(X, n_nearest), self.n_neighbors, len(self.classes_),
+            self._neighbor_codes(X, n_nearest),
+            self.n_neighbors,
+            len(self.classes_),
             threat=self._default_threat if threat is None else threat,
-            complete=n_nearest == self.n_samples_fit_, open_set=self._open_set,
-        )  # fmt: skip
+            complete=n_nearest == self.n_samples_fit_,
+            open_set=self._open_set,
+        )
         return Certificate(self.classes_[winner], radius)

@@ -36,8 +36,8 @@ _FLATTEST = 1e-12
 # The smallest mean curvature of rows that the preconditioner works with: with a smaller one its
 # inverse would not be accurate in single precision.
 _FLATTEST_MEAN = 1e-4
-# The preconditioner of a member is computed anew when its mean curvature has changed by this
-# factor, and when the last direction took more products than the number of rows over the second.
+# The preconditioner of a member is computed anew once its mean curvature has changed by the first
+# factor and the last direction took more products than the number of rows over the second one.
 _NEAR = 4.0
 _ROWS_PER_PRODUCT = 20
 

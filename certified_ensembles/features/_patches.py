@@ -219,9 +219,13 @@ class PatchFeatures(ImageTransformer):
                 )
         else:
             bank = _from_photographs(
-                n_channels, self.patch_size, self.n_filters, float(self.whitening),
-                float(self.contrast), self.seed,
-            )[1:]  # fmt: skip
+                n_channels,
+                self.patch_size,
+                self.n_filters,
+                float(self.whitening),
+                float(self.contrast),
+                self.seed,
+            )[1:]
         pool = self._pool(height, width)
         X_out = np.empty((X.shape[0], self._n_out()), dtype=np.float32)
 

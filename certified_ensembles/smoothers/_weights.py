@@ -96,8 +96,11 @@ class RidgeHead(Head):
     def _matrix(self, alpha):
         """Return what is inverted: features by features if these are fewer, else rows by rows."""
         if self.primal:
-            weighted = self.rows.T.multiply(self.counts).T if sp.issparse(self.rows) \
-                else self.rows * self.counts[:, None]  # fmt: skip
+            weighted = (
+                self.rows.T.multiply(self.counts).T
+                if sp.issparse(self.rows)
+                else self.rows * self.counts[:, None]
+            )
             gram = self.rows.T @ weighted
             if sp.issparse(gram):
                 gram = gram.toarray() - self.n_train * np.outer(self.mean, self.mean)

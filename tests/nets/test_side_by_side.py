@@ -26,7 +26,7 @@ from certified_ensembles.nets._batched import training as _side_by_side  # noqa:
 from certified_ensembles.nets._batched.ops import (  # noqa: E402
     Product,
 )
-from certified_ensembles.nets._batched.stack import Stack  # noqa: E402
+from certified_ensembles.nets._batched.stack import BatchedModule  # noqa: E402
 from certified_ensembles.nets._batched.tracing import operations_of  # noqa: E402
 
 DIGITS, Y = load_digits(return_X_y=True)
@@ -344,12 +344,12 @@ def test_labels_of_others_do_not_reach_a_member_of_an_open_set():
 def test_a_stack_always_has_all_its_slots(name, size, slots, n_members, monkeypatch):
     sizes = []
 
-    class Spy(Stack):
+    class Spy(BatchedModule):
         def __init__(self, module, operations, n_slots, *where):
             sizes.append(n_slots)
             super().__init__(module, operations, n_slots, *where)
 
-    monkeypatch.setattr(_side_by_side, "Stack", Spy)
+    monkeypatch.setattr(_side_by_side, "BatchedModule", Spy)
     together(*members_of(net_of(name, stack_size=size, max_epochs=1), [9] * n_members))
     assert sizes == [slots] * -(-n_members // slots)
 
