@@ -120,7 +120,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If X, y, `blocks` or `width` is unusable.
         """
-        with np.errstate(invalid="ignore"):  # its sum of huge values of both signs
+        with np.errstate(invalid="ignore"):  # it adds up huge values of both signs
             if _has_views(X):
                 X, y = check_X_y(X, y, allow_nd=True, dtype=np.float64, estimator=self)
                 vars(self).pop("feature_names_in_", None)
@@ -173,7 +173,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         scores = np.empty((len(X), len(self.classes_)))
         with one_thread:
             for start in range(0, len(X), _ROWS_AT_ONCE):
-                # One shape for all products: a row's score must not hang on its neighbours.
+                # All products have one shape: a row's score must not depend on the rows beside it.
                 some = np.minimum(np.arange(start, start + _ROWS_AT_ONCE), len(X) - 1)
                 rows = _stack_views(X[some])
                 kernel = self._kernel(
@@ -239,7 +239,7 @@ class _BlockKernel:
         scaled = rows * self.unit
         self.mean = scaled.mean(axis=0)
         spread = scaled.std(axis=0)
-        varies = spread > 1e-7  # the rest is rounding
+        varies = spread > 1e-7  # smaller spreads are rounding
         self.scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
         self.axes = None
         self.rows = self.coordinates(rows).astype(np.float32)

@@ -17,7 +17,7 @@ from .hashers import canonical_order
 
 __all__ = ["CertifiedKNeighborsClassifier"]
 
-# Test rows at a time: their distances to all training rows are held.
+# The number of test rows whose distances to all training rows are in memory at once.
 _BLOCK_ROWS = 256
 
 

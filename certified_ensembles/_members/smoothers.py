@@ -11,7 +11,8 @@ from .._data.containers import n_rows, own_copy, take
 from .._deterministic import one_thread, plain_floats
 from ..certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
 from ..certificates.linear import linear_smoother_winner
-from ..smoothers._linear_smoother import HEADS, LinearSmoother, _split
+from ..smoothers._linear_smoother import LinearSmoother, _split
+from ..smoothers._weights import known_smoothers, weights_rule
 
 
 def check_smoother(estimator):
@@ -27,17 +28,15 @@ def check_smoother(estimator):
         With the reason and the remedy.
     """
     last = _split(estimator)[1]
-    head = HEADS.get(type(last))
-    if head is None:
-        names = ", ".join(
-            sorted(cls.__name__ for cls in HEADS if issubclass(cls, ClassifierMixin))
-        )
+    rule = weights_rule(last)
+    if rule is None:
+        names = ", ".join(known_smoothers(ClassifierMixin))
         reason = "its weights on the labels are not known to depend on features alone"
         if is_clusterer(last):
             reason = "a clusterer casts no ballots"
         remedy = f"Use one of {names}"
     else:
-        reason = head.refusal(last)
+        reason = rule.refusal(last)
         if reason is None:
             return
         remedy = "Change that"

@@ -8,7 +8,8 @@ from tqdm.auto import tqdm
 from ..certificates._inputs import check_budget
 from ..certificates.finite import check_ballots, check_spread
 
-# The greedy attack is run once for each: how much rows that are about to fall outweigh others.
+# The greedy attack is run once for each of these: how much rows that are about to fall outweigh
+# others.
 _SHARPNESS = (1, 2, 4)
 
 
@@ -232,7 +233,7 @@ class _Search:
     def __init__(self, power, need, reach, budget):
         self.power, self.need, self.reach = power.astype(np.float32), need, reach
         self.budget = budget
-        # Most votes that one partition can close in any row.
+        # The most votes that any one partition can close, in each row.
         self.most = 2 * int(reach.sum(axis=1).max(initial=0))
         alone = np.array_equal(reach, np.eye(len(reach), dtype=bool))
         self.partitions_of = None if alone else reach.T.astype(np.float32)

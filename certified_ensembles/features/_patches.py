@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._deterministic import add_up, one_thread
 from ._base import ImageTransformer
 
-# Filters that share a product: 27 x 27 patches against 256 filters stay in the cache.
+# The number of filters in one product: 27 x 27 patches against 256 filters stay in the cache.
 _FILTERS_AT_ONCE = 256
-_N_PATCHES = 20_000  # from which filters and whitening are learned
-_N_ROUNDS = 10  # of k-means
+_N_PATCHES = 20_000  # filters and whitening are learned from this many patches
+_N_ROUNDS = 10  # k-means takes this many rounds
 
 
 class PatchFeatures(ImageTransformer):

@@ -195,7 +195,7 @@ class LaplacianEigenmap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X = validate_data(self, X, dtype=np.float64, reset=False)
         found = self._neighbours(X, min(self.n_neighbors, len(self.nodes_)))
         total = np.zeros((len(X), self.embedding_.shape[1]))
-        for j in range(found.shape[1]):  # one by one: a fixed order of summation
+        for j in range(found.shape[1]):  # one at a time, so that the order of summation is fixed
             total += self.embedding_[found[:, j]]
         return total / found.shape[1] / np.maximum(self.eigenvalues_, 0.1)
 

@@ -2,14 +2,7 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_clusterer
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LinearRegression, Ridge, RidgeClassifier
-from sklearn.neighbors import (
-    KNeighborsClassifier,
-    KNeighborsRegressor,
-    RadiusNeighborsClassifier,
-    RadiusNeighborsRegressor,
-)
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.parallel import Parallel, delayed
@@ -19,21 +12,7 @@ from tqdm.auto import tqdm
 from .._data.blocks import fixed_blocks
 from .._deterministic import one_thread
 from ..representations._label_free import LabelFreeFeatures
-from ._weights import ClusterHead, KernelRidgeHead, NeighboursHead, RidgeHead
-
-# By exact type: a subclass may predict in its own way. Our own smoothers join where they are
-# defined.
-HEADS = {
-    KNeighborsClassifier: NeighboursHead,
-    KNeighborsRegressor: NeighboursHead,
-    KernelRidge: KernelRidgeHead,
-    LinearRegression: RidgeHead,
-    RadiusNeighborsClassifier: NeighboursHead,
-    RadiusNeighborsRegressor: NeighboursHead,
-    Ridge: RidgeHead,
-    RidgeClassifier: RidgeHead,
-}
-
+from ._weights import ClusterWeights, known_smoothers, weights_rule
 
 # ---------------------------------------------------------------- recognising and refusing
 
@@ -45,12 +24,12 @@ def _refuse(estimator, reason):
     )
 
 
-def _head_of(estimator):
+def _rule_of(estimator):
     """Return what computes the weights of an estimator, or raise the reason why nothing can."""
-    head = HEADS.get(type(estimator), ClusterHead if is_clusterer(estimator) else None)
-    if head is not None:
-        reason = head.refusal(estimator)
-        return head if reason is None else _refuse(estimator, reason)
+    rule = weights_rule(estimator) or (ClusterWeights if is_clusterer(estimator) else None)
+    if rule is not None:
+        reason = rule.refusal(estimator)
+        return rule if reason is None else _refuse(estimator, reason)
     if "cv" in estimator.get_params(deep=False):
         _refuse(
             estimator,
@@ -58,7 +37,7 @@ def _head_of(estimator):
             "flipped label may change every weight. Choose them on other data and pass the plain "
             "estimator, such as RidgeClassifier(alpha=...)",
         )
-    names = ", ".join(sorted(cls.__name__ for cls in HEADS))
+    names = ", ".join(known_smoothers())
     return _refuse(
         estimator,
         f"{type(estimator).__name__} is not known to have weights that depend on features alone. "
@@ -187,7 +166,7 @@ class LinearSmoother(BaseEstimator):
         steps, last = _split(RidgeClassifier() if self.estimator is None else self.estimator)
         if self.representation is not None:
             steps = [self.representation, *steps]
-        head = _head_of(last)
+        rule = _rule_of(last)
         self._features = LabelFreeFeatures(
             steps, random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory
         )
@@ -196,13 +175,13 @@ class LinearSmoother(BaseEstimator):
         self.n_train_ = len(self.order_)
         self._row_of_copy = self._features.row_of_copy
         with one_thread:
-            self._head = head(self._features.clone(last), rows, np.bincount(self._row_of_copy))
+            self._rule = rule(self._features.clone(last), rows, np.bincount(self._row_of_copy))
         return self
 
     @property
     def casts_votes(self):
         """Whether scores are votes, rather than estimates of the indicator of each class."""
-        return self._head.votes
+        return self._rule.votes
 
     def arrange(self, codes):
         """Put the labels of the training rows in the order of the weights' columns.
@@ -240,7 +219,7 @@ class LinearSmoother(BaseEstimator):
         rows_of = range(features.shape[0])
         keys = self._keys(features)
         if keys is not None:
-            _, rows_of, back = np.unique(keys, return_index=True, return_inverse=True)
+            _, rows_of, inverse = np.unique(keys, return_index=True, return_inverse=True)
             features = features[rows_of]
 
         def apply(rows, index):
@@ -253,21 +232,21 @@ class LinearSmoother(BaseEstimator):
         )
         bar = tqdm(results, total=len(blocks), unit="block", disable=not self.verbose)
         arrays = [np.concatenate(parts) for parts in zip(*bar, strict=True)]
-        return arrays if keys is None else [array[back] for array in arrays]
+        return arrays if keys is None else [array[inverse] for array in arrays]
 
     def _keys(self, features):
         """Return the cluster of every row where that decides its weights, else None."""
         parts = []
         for rows, index in fixed_blocks(features.shape[0], 1):
             with one_thread:
-                part = self._head.keys(features[index])
+                part = self._rule.keys(features[index])
             if part is None:
                 return None
             parts.append(part[: rows.stop - rows.start])
         return np.concatenate(parts)
 
     def _block(self, features, rows, index):
-        weights = np.asarray(self._head.weights(features[index]))[: rows.stop - rows.start]
+        weights = np.asarray(self._rule.weights(features[index]))[: rows.stop - rows.start]
         if len(self._row_of_copy) == weights.shape[1]:
             return weights
         return weights[:, self._row_of_copy]
