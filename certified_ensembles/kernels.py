@@ -174,8 +174,8 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         with one_thread:
             for start in range(0, len(X), _ROWS_AT_ONCE):
                 # All products have one shape: a row's score must not depend on the rows beside it.
-                some = np.minimum(np.arange(start, start + _ROWS_AT_ONCE), len(X) - 1)
-                rows = _stack_views(X[some])
+                index = np.minimum(np.arange(start, start + _ROWS_AT_ONCE), len(X) - 1)
+                rows = _stack_views(X[index])
                 kernel = self._kernel(
                     [k.coordinates(rows[:, b]) for k, b in zip(self._maps, blocks, strict=True)]
                 )
@@ -224,8 +224,8 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     def _kernel(self, coordinates):
         """Return the mean of the blocks' kernels between these rows and the training rows."""
         total = 0
-        for kernel, own in zip(self._maps, coordinates, strict=True):
-            total = total + kernel.similarity(own)
+        for kernel, block in zip(self._maps, coordinates, strict=True):
+            total = total + kernel.similarity(block)
         return total / len(self._maps)
 
 

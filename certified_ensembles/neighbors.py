@@ -142,11 +142,11 @@ class CertifiedKNeighborsClassifier(ValidatesInput, ClassifierMixin, BaseEstimat
         """Return the class indices of the nearest training rows, the nearest first."""
         X = self._validate_rows(X, reset=False)
 
-        def ask(start):
+        def nearest_codes(start):
             return self._codes[self._nearest.find(X[start : start + _BLOCK_ROWS], n_nearest)]
 
         blocks = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(ask)(start) for start in range(0, len(X), _BLOCK_ROWS)
+            delayed(nearest_codes)(start) for start in range(0, len(X), _BLOCK_ROWS)
         )
         return np.concatenate(blocks)
 

@@ -79,9 +79,9 @@ class _SmootherVictim:
             winner = linear_smoother_winner(weights, self.codes, self.n_classes)
             scores = weights @ np.eye(self.n_classes)[self.codes]
             rival = runner_up(scores, winner)
-            for row, own, c, b in zip(X_test[rows], weights, winner, rival, strict=True):
+            for row, row_weights, c, b in zip(X_test[rows], weights, winner, rival, strict=True):
                 times = 1.0 + (self.codes == c) - 3.0 * (self.codes == b)
-                yield _Target(self, row, c, b, times * own, weights=own)
+                yield _Target(self, row, c, b, times * row_weights, weights=row_weights)
 
     def least(self, target, paths, recompute, max_flips):
         """Return the least number of flips over all paths, and the labels."""
@@ -201,8 +201,8 @@ class _Search:
         row = self.target.row[None]
         changed = model.predict(row)[0] != classes[c]
         values = decision_values(model, row)[0]
-        own = model.classes_ == classes[c]
-        lead = values[own].sum() - values[~own].max()
+        is_predicted = model.classes_ == classes[c]
+        lead = values[is_predicted].sum() - values[~is_predicted].max()
         # The prediction decides; values only guide the search.
         return -abs(lead) if changed else max(abs(lead), np.finfo(float).tiny)
 

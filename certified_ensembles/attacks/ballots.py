@@ -200,8 +200,8 @@ def _needs(ballots, n_classes, open_set):
 
 def _powers(ballots, winner, rival):
     """Return how many votes each member can close between winner and rival."""
-    own, theirs = ballots == winner[:, None], ballots == rival[:, None]
-    return np.int8(1) + own.astype(np.int8) - theirs.astype(np.int8)
+    for_winner, for_rival = ballots == winner[:, None], ballots == rival[:, None]
+    return np.int8(1) + for_winner.astype(np.int8) - for_rival.astype(np.int8)
 
 
 def _reach(spread, n_members):
@@ -294,10 +294,12 @@ def _vote_against(ballots, winner, need, members):
     n_rows, n_rivals = need.shape
     behind = np.full(need.shape, np.iinfo(np.int64).max)
     if members.any():
-        own = ballots[:, members]
+        member_ballots = ballots[:, members]
         for b in range(n_rivals):
             rival = np.full(n_rows, b)
-            behind[:, b] = need[:, b] - _powers(own, winner, rival).sum(axis=1, dtype=np.int64)
+            behind[:, b] = need[:, b] - _powers(member_ballots, winner, rival).sum(
+                axis=1, dtype=np.int64
+            )
     rival = behind.argmin(axis=1)
     poisoned = ballots.copy()
     poisoned[:, members] = rival[:, None]

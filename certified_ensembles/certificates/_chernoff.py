@@ -112,11 +112,11 @@ class _Pairs:
         t, excess = self._search(row, nearest)
         bounds = self._bounds(row, t)
         worst = bounds[row, nearest]
-        coarse = np.flatnonzero(excess > _ACCEPTED_EXCESS * np.abs(worst))
-        if coarse.size:
-            t[coarse], refined = self._refine(coarse, nearest[coarse], t[coarse])
-            worst[coarse] = np.minimum(worst[coarse], refined)
-            bounds[coarse] = self._bounds(coarse, t[coarse])
+        unsettled = np.flatnonzero(excess > _ACCEPTED_EXCESS * np.abs(worst))
+        if unsettled.size:
+            t[unsettled], refined = self._refine(unsettled, nearest[unsettled], t[unsettled])
+            worst[unsettled] = np.minimum(worst[unsettled], refined)
+            bounds[unsettled] = self._bounds(unsettled, t[unsettled])
         if self.layout.n_classes == 2:
             return worst
         # Another rival matters where its bound is higher, at this t and at the best of its own.
@@ -145,8 +145,8 @@ class _Pairs:
             self._block.weights, scales, self.winner.tolist(), both, strict=True
         ):
             place = row * scale
-            own = place[layout.smoother.columns(c)]
-            np.negative(own, out=own)
+            class_places = place[layout.smoother.columns(c)]
+            np.negative(class_places, out=class_places)
             place += layout.offset
             share = place.astype(np.int64)
             cell = share >> bits

@@ -352,19 +352,19 @@ class _Scratch:
         limit = np.float32(self.settings.threshold)
         out = out.reshape(len(pool), 2, -1)
         for start in range(0, projection.shape[1], _FILTERS_AT_ONCE):
-            own = slice(start, min(start + _FILTERS_AT_ONCE, projection.shape[1]))
-            width = own.stop - own.start
+            columns = slice(start, min(start + _FILTERS_AT_ONCE, projection.shape[1]))
+            width = columns.stop - columns.start
             answers, passed = self.answers.ravel(), self.passed.ravel()
             answers = answers[: len(self.answers) * width].reshape(-1, width)
             passed = passed[: answers.size].reshape(-1, width)
-            np.matmul(self.patches.T, projection[:, own], out=answers)
-            answers -= offset[own]
+            np.matmul(self.patches.T, projection[:, columns], out=answers)
+            answers -= offset[columns]
             np.maximum(answers, limit, out=passed)
             passed -= limit
-            out[:, 0, own] = pool @ passed
+            out[:, 0, columns] = pool @ passed
             np.minimum(answers, -limit, out=passed)
             passed += limit
-            out[:, 1, own] = -(pool @ passed)
+            out[:, 1, columns] = -(pool @ passed)
 
     def _triangle(self, bank, pool, out):
         projection, offset, (whiten, centre) = bank

@@ -154,9 +154,9 @@ class LaplacianEigenmap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         k = min(self.n_neighbors, n_nodes - 1)
         found = self._neighbours(self.nodes_, k + 1)
         # Rounding may put a row behind another: where it is not found, the last one goes.
-        own = found == np.arange(n_nodes)[:, None]
-        own[~own.any(axis=1), -1] = True
-        columns = found[~own]
+        is_itself = found == np.arange(n_nodes)[:, None]
+        is_itself[~is_itself.any(axis=1), -1] = True
+        columns = found[~is_itself]
         start = np.arange(0, n_nodes * k + 1, k)
         graph = sp.csr_array((np.full(len(columns), 0.5), columns, start), (n_nodes, n_nodes))
         return (graph + graph.T).tocsr()

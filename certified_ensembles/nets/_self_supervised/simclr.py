@@ -34,8 +34,8 @@ def nt_xent(projections, temperature):
     """
     n = len(projections) // 2
     cosines = projections @ projections.T / temperature
-    own = torch.eye(2 * n, dtype=torch.bool, device=projections.device)
-    cosines = cosines.masked_fill(own, -torch.inf)
+    is_itself = torch.eye(2 * n, dtype=torch.bool, device=projections.device)
+    cosines = cosines.masked_fill(is_itself, -torch.inf)
     other = torch.arange(2 * n, device=projections.device).roll(n)
     return nn.functional.cross_entropy(cosines, other)
 
