@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles.hashers import ContentHasher
 from certified_ensembles.nets import LinearHead, NetworkInNetwork, SeededNetClassifier
-from certified_ensembles.nets._batched.stack import Stack
+from certified_ensembles.nets._batched.stack import BatchedModule
 from certified_ensembles.nets._batched.tracing import operations_of
 
 SGD = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9, "optimizer__nesterov": True}
@@ -144,7 +144,9 @@ def steps(n_slots=8, n_rows=16, repeats=20):
 
         ways = {}
         for way, patches in (("groups of channels", False), ("products over patches", True)):
-            stack = Stack(module, operations_of(module), n_slots, "cpu", torch.float32, patches)
+            stack = BatchedModule(
+                module, operations_of(module), n_slots, "cpu", torch.float32, patches
+            )
             for slot in range(n_slots):
                 stack.load(slot, module)
             ways[way] = lambda stack=stack, X=X, share=share: stack(X, share)

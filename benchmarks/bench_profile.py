@@ -23,18 +23,18 @@ from certified_ensembles import DeepPartitionAggregation
 # What is called, by the ends of file and function.
 CALLS = {
     "training": [
-        ("_heads.py", "__call__"), ("tree/_classes.py", "fit"),
+        ("_linear/trainer.py", "__call__"), ("tree/_classes.py", "fit"),
         ("nets/_classifier.py", "fit_together"),
     ],
-    "products": [("_linear.py", "__iter__")],
+    "products": [("_linear/scoring.py", "__iter__")],
     "predictions": [
         ("tree/_classes.py", "predict"), ("nets/_classifier.py", "scores_together"),
     ],
     "BLAKE2b": [("~", "'update' of '_blake2.blake2b'"), ("~", "'digest' of '_blake2.blake2b'")],
     "bytes to hash": [("_rows.py", "_dense_parts"), ("hashers.py", "_digests")],
     "rows of members": [("_training.py", "_in_order"), ("_training.py", "job")],
-    "weights in stacks": [("_linear.py", "_fill")],
-    "best class": [("_linear.py", "choices"), ("_linear.py", "counts")],
+    "weights in stacks": [("_linear/scoring.py", "_fill")],
+    "best class": [("_linear/scoring.py", "choices"), ("_linear/scoring.py", "counts")],
 }  # fmt: skip
 # What runs inside another part does not count there.
 INSIDE = {

@@ -120,7 +120,7 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If X, y, `blocks` or `width` is unusable.
         """
-        with np.errstate(invalid="ignore"):  # its sum of huge values of both signs
+        with np.errstate(invalid="ignore"):  # it adds up huge values of both signs
             if _has_views(X):
                 X, y = check_X_y(X, y, allow_nd=True, dtype=np.float64, estimator=self)
                 vars(self).pop("feature_names_in_", None)
@@ -223,8 +223,8 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
     def _kernel(self, coordinates):
         """Return the mean of the blocks' kernels between these rows and the training rows."""
         total = 0
-        for kernel, own in zip(self._maps, coordinates, strict=True):
-            total = total + kernel.similarity(own)
+        for kernel, block in zip(self._maps, coordinates, strict=True):
+            total = total + kernel.similarity(block)
         return total / len(self._maps)
 
 
@@ -238,7 +238,7 @@ class _BlockKernel:
         scaled = rows * self.unit
         self.mean = scaled.mean(axis=0)
         spread = scaled.std(axis=0)
-        varies = spread > 1e-7  # the rest is rounding
+        varies = spread > 1e-7  # smaller spreads are rounding
         self.scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
         self.axes = None
         self.rows = self.coordinates(rows).astype(np.float32)

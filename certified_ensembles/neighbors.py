@@ -17,7 +17,7 @@ from .hashers import canonical_order
 
 __all__ = ["CertifiedKNeighborsClassifier"]
 
-# Test rows at a time: their distances to all training rows are held.
+# The number of test rows whose distances to all training rows are in memory at once.
 _BLOCK_ROWS = 256
 
 
@@ -144,11 +144,11 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
         """Return the class indices of the nearest training rows, the nearest first."""
         X = self._validate_rows(X, reset=False)
 
-        def ask(start):
+        def nearest_codes(start):
             return self._codes[self._nearest.find(X[start : start + _BLOCK_ROWS], n_nearest)]
 
         blocks = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(ask)(start) for start in range(0, len(X), _BLOCK_ROWS)
+            delayed(nearest_codes)(start) for start in range(0, len(X), _BLOCK_ROWS)
         )
         return np.concatenate(blocks)
 
@@ -236,8 +236,11 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
         # An attack that has not won by n_neighbors // 2 + 1 operations reaches no further.
         n_nearest = min(self.n_neighbors + self.n_neighbors // 2 + 1, self.n_samples_fit_)
         winner, radius = nearest_neighbor_radius(
-            self._neighbor_codes(X, n_nearest), self.n_neighbors, len(self.classes_),
+            self._neighbor_codes(X, n_nearest),
+            self.n_neighbors,
+            len(self.classes_),
             threat=self._default_threat if threat is None else threat,
-            complete=n_nearest == self.n_samples_fit_, open_set=self._open_set,
-        )  # fmt: skip
+            complete=n_nearest == self.n_samples_fit_,
+            open_set=self._open_set,
+        )
         return Certificate(self.classes_[winner], radius)

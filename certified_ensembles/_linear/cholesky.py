@@ -1,18 +1,18 @@
 """Symmetric positive definite systems of many members, each solved by itself.
 
-Small ones go through numpy's loops over a stack. For large ones Cholesky's factors are half the
-work, one call for each.
+Small systems go through numpy's loops over a stack. Large systems are factorised by Cholesky's
+method, which is half the work, with one call for each.
 """
 
 import numpy as np
 from scipy.linalg import lapack
 
-# Rows from which on one call for each matrix is the faster way.
+# From this number of rows on, one call for each matrix is faster than a loop of numpy.
 _LARGE = 200
 
 
 def solutions(systems, right):
-    """Solve one system a member; what rounding leaves no solution is not a number.
+    """Solve one system a member; NaN where rounding leaves it no solution.
 
     Parameters
     ----------
@@ -25,15 +25,15 @@ def solutions(systems, right):
     """
     if systems.shape[1] < _LARGE:
         return _one_by_one_if_singular(np.linalg.solve, systems, right)
-    found = np.empty_like(right)
-    for system, own, into in zip(systems, right, found, strict=True):
-        _, solution, failed = lapack.dposv(system, own, lower=1)
-        into[:] = np.nan if failed else solution
-    return found
+    out = np.empty_like(right)
+    for system, right_side, member_out in zip(systems, right, out, strict=True):
+        _, solution, failed = lapack.dposv(system, right_side, lower=1)
+        member_out[:] = np.nan if failed else solution
+    return out
 
 
 def inverses(systems):
-    """Return the inverse of each matrix; not a number where rounding leaves it none.
+    """Return the inverse of each matrix; NaN where rounding leaves it none.
 
     Parameters
     ----------
@@ -45,19 +45,19 @@ def inverses(systems):
     """
     if systems.shape[1] < _LARGE:
         return _one_by_one_if_singular(np.linalg.inv, systems)
-    found = np.empty_like(systems)
-    for system, into in zip(systems, found, strict=True):
+    out = np.empty_like(systems)
+    for system, inverse in zip(systems, out, strict=True):
         factor, failed = lapack.dpotrf(system, lower=1)
         if not failed:
             factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
-        into[:] = np.nan if failed else np.tril(factor) + np.tril(factor, -1).T
-    return found
+        inverse[:] = np.nan if failed else np.tril(factor) + np.tril(factor, -1).T
+    return out
 
 
 def _one_by_one_if_singular(function, *stacks):
     try:
         return function(*stacks)
-    except np.linalg.LinAlgError:  # one of them: find out which
+    except np.linalg.LinAlgError:  # one of them is singular: find out which
         if len(stacks[-1]) == 1:
             return np.full_like(stacks[-1], np.nan)
         members = zip(*([part[None] for part in stack] for stack in stacks), strict=True)

@@ -12,14 +12,12 @@ from sklearn.externals.array_api_compat import array_namespace, device
 
 from .._data.array_api import on_host, without_gradients
 
-# Rows of a product, and members that share it at most: enough of both to fill a GPU. Neither
-# may depend on anything but the numbers of members and of features (see `_linear`).
+# Rows of a product, and members that share it at most, each for tables of up to _WIDE features
+# and for wider ones: enough of both to fill a GPU. Neither may depend on anything but the numbers
+# of members and of features (see `scoring`).
 _ROWS, _ROWS_WIDE, _STACKED, _STACKED_WIDE, _WIDE = 2048, 256, 1024, 128, 2**14
-# Of rows and ballots together that are asked at once.
+# The bytes of rows and ballots together that are asked at once.
 SPAN_BYTES = 1 << 29
-
-
-# ---------------------------------------------------------------- arrays of other libraries
 
 
 # ---------------------------------------------------------------- blocks of rows
@@ -30,13 +28,13 @@ def block_rows(X):
     return _ROWS if X.shape[1] <= _WIDE else _ROWS_WIDE
 
 
-def stacked(n_features):
+def members_per_product(n_features):
     """Return how many members may share a product on a device."""
     return _STACKED if n_features <= _WIDE else _STACKED_WIDE
 
 
 def device_blocks(X, start, stop):
-    """Return some rows of X in blocks of :func:`block_rows`, the last filled up with zeros."""
+    """Return rows of X in blocks of :func:`block_rows`, the last one filled up with zeros."""
     xp, size = array_namespace(X), block_rows(X)
     X = without_gradients(X)
     blocks = [X[first : min(first + size, stop), :] for first in range(start, stop, size)]
@@ -47,22 +45,23 @@ def device_blocks(X, start, stop):
     return blocks
 
 
-def precision(block):
+def product_dtype(block):
     """Return the type in which a block is multiplied: single if that is its own, else double."""
     return np.float32 if block.dtype == array_namespace(block).float32 else np.float64
 
 
-def _widened(block):
-    """Return a block with a feature that is one, for the intercepts, and with zeros beside it.
+def _with_intercept_column(block):
+    """Return a block with a feature that is one, for the intercepts, and filled up with zeros.
 
     The copy has its own memory: the layout of the caller's array must not choose the way in
-    which it is multiplied. Zeros because products of odd widths are slow.
+    which it is multiplied. The zeros fill up the features to a multiple of 8, because products of
+    odd widths are slow.
     """
     xp, (n_rows, n_features) = array_namespace(block), block.shape
-    dtype = xp.float32 if precision(block) is np.float32 else xp.float64
-    how = {"dtype": dtype, "device": device(block)}
-    zeros = xp.zeros((n_rows, -(n_features + 1) % 8), **how)
-    return xp.concat([xp.astype(block, dtype), xp.ones((n_rows, 1), **how), zeros], axis=1)
+    dtype = xp.float32 if product_dtype(block) is np.float32 else xp.float64
+    options = {"dtype": dtype, "device": device(block)}
+    zeros = xp.zeros((n_rows, -(n_features + 1) % 8), **options)
+    return xp.concat([xp.astype(block, dtype), xp.ones((n_rows, 1), **options), zeros], axis=1)
 
 
 # ---------------------------------------------------------------- scores
@@ -72,8 +71,8 @@ class DeviceRows:
     """Test rows as they are multiplied on their device: the blocks of :func:`device_blocks`."""
 
     def __init__(self, blocks):
-        self.n_features, self.precision = blocks[0].shape[1], precision(blocks[0])
-        self.blocks = [_widened(block) for block in blocks]
+        self.n_features, self.dtype = blocks[0].shape[1], product_dtype(blocks[0])
+        self.blocks = [_with_intercept_column(block) for block in blocks]
 
 
 class DeviceScores:
@@ -92,7 +91,7 @@ class DeviceScores:
     def __init__(self, weights, n_classes, rows):
         self.weights, self.rows = weights, rows
         self.xp, self.device = array_namespace(rows.blocks[0]), device(rows.blocks[0])
-        self.code = self.xp.int16 if n_classes < 2**15 - 1 else self.xp.int32
+        self.code_dtype = self.xp.int16 if n_classes < 2**15 - 1 else self.xp.int32
 
     def __iter__(self):
         """Yield ``(class, block, scores of shape (width, n_rows))``, as arrays of numpy."""
@@ -122,22 +121,24 @@ class DeviceScores:
 
     def _choices(self):
         xp, blocks = self.xp, self.rows.blocks
-        shape, how = (self.weights.shape[0], blocks[0].shape[0]), {"device": self.device}
-        chosen = [xp.zeros(shape, dtype=self.code, **how) for _ in blocks]
-        best = [xp.full(shape, -xp.inf, dtype=block.dtype, **how) for block in blocks]
+        shape, where = (self.weights.shape[0], blocks[0].shape[0]), {"device": self.device}
+        chosen = [xp.zeros(shape, dtype=self.code_dtype, **where) for _ in blocks]
+        best = [xp.full(shape, -xp.inf, dtype=block.dtype, **where) for block in blocks]
         for c, i, score in self._scores():
             better = score > best[i]
-            chosen[i] = xp.where(better, xp.full((), c + 1, dtype=self.code, **how), chosen[i])
+            chosen[i] = xp.where(
+                better, xp.full((), c + 1, dtype=self.code_dtype, **where), chosen[i]
+            )
             best[i] = xp.where(better, score, best[i])
         return chosen
 
     def _scores(self):
         xp, blocks, n_features = self.xp, self.rows.blocks, self.rows.n_features
         width = self.weights.shape[0]
-        padded = np.zeros((width, blocks[0].shape[1]), self.rows.precision)
+        padded = np.zeros((width, blocks[0].shape[1]), self.rows.dtype)
         for classes, stack, weighted in self.weights:
-            for c, own, has_weights in zip(classes, stack, weighted, strict=True):
-                padded[:, : n_features + 1] = own
+            for c, class_weights, has_weights in zip(classes, stack, weighted, strict=True):
+                padded[:, : n_features + 1] = class_weights
                 weights = xp.asarray(padded, device=self.device, copy=True)
                 for i, block in enumerate(blocks):
                     if has_weights:

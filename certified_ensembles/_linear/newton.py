@@ -16,110 +16,34 @@ does shows in another.
 import numpy as np
 
 from .cholesky import inverses
+from .losses import dot
 
 # Relative fall of the objective that counts as none: scikit-learn's choice.
 _FLAT = 64 * np.finfo(float).eps
 # Steps in a row without a fall before a member stops: the gradient may still shrink.
-_IDLE = 3
+_MOST_STALLED = 3
+# A step is taken once the objective falls by this share of what its slope predicts, after at most
+# so many halvings of the step.
 _ARMIJO = 1e-4
 _MOST_HALVINGS = 40
+# Steps of the method of conjugate gradients, at most, in one solution of Newton's equations.
 _MOST_PRODUCTS = 250
 # Newton's equations are solved to this relative accuracy, and finer as the gradient vanishes: by
 # this power of how far it has (more wastes products on steps that are not the last).
 _ACCURACY, _FINER = 0.2, 1 / 3
 # Curvature of the bias where all rows are certain.
 _FLATTEST = 1e-12
-# Mean curvature at which the preconditioner takes rows at least: single precision needs it.
+# The smallest mean curvature of rows that the preconditioner works with: with a smaller one its
+# inverse would not be accurate in single precision.
 _FLATTEST_MEAN = 1e-4
-# It is computed anew when the curvature has changed by this factor.
+# The preconditioner of a member is computed anew once its mean curvature has changed by the first
+# factor and the last direction took more products than the number of rows over the second one.
 _NEAR = 4.0
-# And if the last direction took so many products that they cost as much: more for more rows.
-_DEAR = 20
-
-
-def _dot(a, b):
-    return np.vecdot(a.reshape(len(a), -1), b.reshape(len(b), -1))
+_ROWS_PER_PRODUCT = 20
 
 
 def _each(scalars):
     return scalars[:, None, None]
-
-
-# ---------------------------------------------------------------- losses
-
-
-class Softmax:
-    """Log-loss over three or more classes; padded classes and rows count nothing.
-
-    Parameters
-    ----------
-    Y : ndarray of shape (n_members, n_classes, n_rows)
-        One in the place of a row's own class, else zero.
-    classes : ndarray of shape (n_members, n_classes)
-        One for a member's classes, zero for padding.
-    rows : ndarray of shape (n_members, n_rows)
-        One for a member's rows, zero for padding.
-    """
-
-    def __init__(self, Y, classes, rows):
-        self.Y, self.classes, self.rows = Y, classes, rows
-        self.n_classes = classes.sum(axis=1)
-
-    def value(self, Z):
-        """Return the loss, and the probabilities, which are zero for padding."""
-        # The logits of a row sum to zero, so that the zeros of padding are never above all.
-        top = Z.max(axis=1, keepdims=True)
-        P = Z - top
-        np.exp(P, out=P)
-        P *= self.classes[:, :, None]
-        total = P.sum(axis=1, keepdims=True)
-        P *= self.rows[:, None, :] / total
-        top += np.log(total)
-        return np.vecdot(top[:, 0], self.rows) - _dot(self.Y, Z), P
-
-    def bend(self, P, t):
-        """Return the second derivatives of the loss times t."""
-        q = P * t
-        q -= P * q.sum(axis=1, keepdims=True)
-        return q
-
-    def curvature(self, P):
-        """Return the mean second derivative of each member; exact for equal probabilities."""
-        spread = P.sum(axis=(1, 2)) - _dot(P, P)
-        return spread / (self.rows.sum(axis=1) * (self.n_classes - 1))
-
-    def centre(self, b):
-        """Take away what is common to all classes, which changes no probability."""
-        b -= ((b.sum(axis=1) / self.n_classes)[:, None] * self.classes).astype(b.dtype, copy=False)
-        return b
-
-    def take(self, keep):
-        return Softmax(self.Y[keep], self.classes[keep], self.rows[keep])
-
-
-class Sigmoid:
-    """Log-loss of two classes: one logit, of the second class."""
-
-    def __init__(self, Y, rows):
-        self.Y, self.rows = Y, rows
-
-    def value(self, Z):
-        small = np.exp(-np.abs(Z))
-        loss = np.maximum(Z, 0) + np.log1p(small)
-        P = np.where(Z < 0, small, 1.0) / (1 + small) * self.rows[:, None, :]
-        return np.vecdot(loss[:, 0], self.rows) - _dot(self.Y, Z), P
-
-    def bend(self, P, t):
-        return (P - P * P) * t
-
-    def curvature(self, P):
-        return (P.sum(axis=(1, 2)) - _dot(P, P)) / self.rows.sum(axis=1)
-
-    def centre(self, b):
-        return b
-
-    def take(self, keep):
-        return Sigmoid(self.Y[keep], self.rows[keep])
 
 
 # ---------------------------------------------------------------- what weights are of
@@ -139,8 +63,8 @@ class Features:
     def __init__(self, X, scatter):
         self.X, self.scatter, self.size = X, scatter, X.shape[2]
 
-    def prepare(self, rough):
-        self.rough_X = self.X.astype(rough, copy=False)
+    def prepare(self, low_precision):
+        self.low_precision_X = self.X.astype(low_precision, copy=False)
 
     def logits(self, w):
         return w @ self.X.transpose(0, 2, 1)
@@ -152,25 +76,39 @@ class Features:
         """Return weights such that ``(w * image(w)).sum()`` is the square of their length."""
         return w
 
-    def preconditioner(self, ridge, mean, rough, products):
-        """Return what solves Newton's equations for rows of one curvature, and its image."""
-        scale = 1 / (ridge + mean[:, None] * self.scatter)[:, None, :]
-        scale = scale.astype(rough, copy=False)
+    def preconditioner(self, ridge, curvature, low_precision, n_products):
+        """Return what solves Newton's equations if all rows have one curvature.
 
-        def solve(r):
-            z = r * scale
+        Parameters
+        ----------
+        ridge : float
+        curvature : ndarray of shape (n_members,)
+        low_precision : dtype
+        n_products : ndarray of shape (n_members,), int
+            How many products the last solution of Newton's equations took.
+
+        Returns
+        -------
+        solve : callable
+            ``solve(residual)`` returns the solution and its :meth:`image`.
+        """
+        scale = 1 / (ridge + curvature[:, None] * self.scatter)[:, None, :]
+        scale = scale.astype(low_precision, copy=False)
+
+        def solve(residual):
+            z = residual * scale
             return z, z
 
         return solve
 
-    def unseen(self, r, ridge):
+    def null_space_part(self, residual, ridge):
         return 0.0
 
-    def rough_logits(self, image):
-        return image @ self.rough_X.transpose(0, 2, 1)
+    def low_precision_logits(self, image):
+        return image @ self.low_precision_X.transpose(0, 2, 1)
 
-    def rough_gradient(self, error):
-        return error @ self.rough_X
+    def low_precision_gradient(self, error):
+        return error @ self.low_precision_X
 
 
 class Rows:
@@ -185,9 +123,10 @@ class Rows:
     def __init__(self, K):
         self.K, self.size = K, K.shape[1]
 
-    def prepare(self, rough):
-        self.at = np.full(len(self.K), np.nan)
-        self.inverse = np.empty(self.K.shape, rough)
+    def prepare(self, low_precision):
+        # The inverse of each member's preconditioner, and the mean curvature that it is for.
+        self.inverse = np.empty(self.K.shape, low_precision)
+        self.inverse_curvature = np.full(len(self.K), np.nan)
 
     def logits(self, w):
         return w @ self.K
@@ -198,56 +137,61 @@ class Rows:
     def image(self, w, logits=None):
         return w @ self.K if logits is None else logits
 
-    def preconditioner(self, ridge, mean, rough, products):
-        mean = np.maximum(mean, _FLATTEST_MEAN)
-        # The inverse is dear: it serves while the mean is near, or while few products do.
-        near = (mean < _NEAR * self.at) & (_NEAR * mean > self.at)
-        soon = (products < self.size // _DEAR) & np.isfinite(self.at)
-        (new,) = np.nonzero(~(near | soon))
-        if len(new):
-            system = self.K[new] * _each(mean[new])
+    def preconditioner(self, ridge, curvature, low_precision, n_products):
+        curvature = np.maximum(curvature, _FLATTEST_MEAN)
+        # An inverse costs much: it serves while the curvature is near, or while few products do.
+        of_inverse = self.inverse_curvature
+        is_near = (curvature < _NEAR * of_inverse) & (_NEAR * curvature > of_inverse)
+        converges = (n_products < self.size // _ROWS_PER_PRODUCT) & np.isfinite(of_inverse)
+        (outdated,) = np.nonzero(~(is_near | converges))
+        if len(outdated):
+            system = self.K[outdated] * _each(curvature[outdated])
             diagonal = np.arange(self.size)
             system[:, diagonal, diagonal] += ridge
-            self.inverse[new], self.at[new] = inverses(system), mean[new]
-        ridge, mean = rough(ridge), _each(self.at).astype(rough)
+            self.inverse[outdated] = inverses(system)
+            self.inverse_curvature[outdated] = curvature[outdated]
+        ridge = low_precision(ridge)
+        curvature = _each(self.inverse_curvature).astype(low_precision)
 
-        def solve(r):
-            z = r @ self.inverse
+        def solve(residual):
+            z = residual @ self.inverse
             image = ridge * z
-            np.subtract(r, image, out=image)
-            image /= mean
+            np.subtract(residual, image, out=image)
+            image /= curvature
             return z, image
 
         return solve
 
-    def unseen(self, r, ridge):
+    def null_space_part(self, residual, ridge):
         """Return what weights still lack along rows that depend on each other.
 
         Such weights change no logit, so that the method of conjugate gradients takes no heed of
         them, but in time they would drown the others. (The inverse hardly shrinks them.)
         """
         for _ in range(3):
-            r = r @ self.inverse
-            r *= ridge
-        return r / ridge
+            residual = residual @ self.inverse
+            residual *= ridge
+        return residual / ridge
 
-    def rough_logits(self, image):
+    def low_precision_logits(self, image):
         return image.copy()
 
-    def rough_gradient(self, error):
+    def low_precision_gradient(self, error):
         return error
 
 
 # ---------------------------------------------------------------- the method
 
 
-def minimise(space, loss, ridge, n_rows, largest_mean, *, intercept, tol, max_iter, rough):
+def minimise(
+    space, log_loss, ridge, n_rows, largest_mean, *, intercept, tol, max_iter, low_precision
+):
     """Minimise the sum of log-losses plus ridge / 2 |w|^2 for a stack of members.
 
     Parameters
     ----------
     space : Features or Rows
-    loss : Softmax or Sigmoid
+    log_loss : Softmax or Sigmoid
     ridge : float
     n_rows : ndarray of shape (n_members,)
         Without padding.
@@ -258,7 +202,7 @@ def minimise(space, loss, ridge, n_rows, largest_mean, *, intercept, tol, max_it
         Largest entry of the gradient of the objective over n_rows at which to stop.
     max_iter : int
         Most steps.
-    rough : dtype
+    low_precision : dtype
         In which directions are found.
 
     Returns
@@ -272,155 +216,209 @@ def minimise(space, loss, ridge, n_rows, largest_mean, *, intercept, tol, max_it
     converged : ndarray of shape (n_members,), bool
         By the gradient, or as far as double precision goes.
     """
-    state = _State(space, loss, ridge, intercept, rough)
-    weights, bias, error = np.zeros_like(state.w), np.zeros_like(state.b), np.zeros_like(loss.Y)
-    n_members = len(n_rows)
+    solver = _NewtonSolver(space, log_loss, ridge, intercept, low_precision)
+    weights, bias = np.zeros_like(solver.w), np.zeros_like(solver.b)
+    error, n_members = np.zeros_like(log_loss.Y), len(n_rows)
     n_iter, converged = np.zeros(n_members, dtype=int), np.zeros(n_members, dtype=bool)
-    here = np.arange(n_members)
-    for step in range(max_iter + 1):
-        state.differentiate()
-        done = state.steepest(largest_mean[here]) <= tol * n_rows[here]
-        idle = state.idle >= _IDLE
-        done |= idle & (state.hoped <= state.least)
-        stop = done | idle | ~np.isfinite(state.f) | (step == max_iter)
+    active = np.arange(n_members)
+    for iteration in range(max_iter + 1):
+        solver.update_gradient()
+        done, stop = solver.check_convergence(largest_mean[active], tol * n_rows[active])
+        stop |= iteration == max_iter
         if stop.any():
-            gone = here[stop]
-            weights[gone], bias[gone] = state.w[stop], loss.take(gone).centre(state.b[stop])
-            error[gone] = state.error[stop]
-            n_iter[gone], converged[gone] = step, done[stop]
-            here, state = here[~stop], state.take(~stop)
-            if not len(here):
+            ended = active[stop]
+            weights[ended] = solver.w[stop]
+            bias[ended] = log_loss.take(ended).centre(solver.b[stop])
+            error[ended] = solver.error[stop]
+            n_iter[ended], converged[ended] = iteration, done[stop]
+            active, solver = active[~stop], solver.take(~stop)
+            if not len(active):
                 break
-        state.move(*state.direction())
+        solver.line_search(*solver.inner_solve())
     return weights, bias, error, n_iter, converged
 
 
-def _taken(space, keep):
+def _take_members(space, keep):
     other = object.__new__(type(space))
     for name, value in vars(space).items():
         setattr(other, name, value[keep] if isinstance(value, np.ndarray) else value)
     return other
 
 
-def _onward(v, t, z, on):
-    """Return the next direction; none for members that have ended, where t may be infinite."""
-    v *= t
-    v += z
-    v[~on] = 0.0
-    return v
+def _next_direction(direction, factor, z, active):
+    """Return the next direction; zeros for members that have ended (infinite factors)."""
+    direction *= factor
+    direction += z
+    direction[~active] = 0.0
+    return direction
 
 
-class _State:
-    """Where the members of a stack are, and the derivatives there."""
+class _NewtonSolver:
+    """Newton's method for a stack of members: where each is, and the derivatives there."""
 
-    def __init__(self, space, loss, ridge, intercept, rough):
-        self.space, self.loss, self.rough = space, loss, rough
+    def __init__(self, space, log_loss, ridge, intercept, low_precision):
+        self.space, self.log_loss, self.low_precision = space, log_loss, low_precision
         self.ridge, self.intercept = ridge, intercept
-        space.prepare(rough)
-        n_members, n_classes, _ = loss.Y.shape
+        space.prepare(low_precision)
+        n_members, n_classes, _ = log_loss.Y.shape
         self.w = np.zeros((n_members, n_classes, space.size))
-        self.wx, self.b = np.zeros_like(loss.Y), np.zeros((n_members, n_classes))
-        self.f, self.P = loss.value(self.wx)  # wx: logits without the bias
-        self.idle, self.hoped = np.zeros(n_members, dtype=int), np.full(n_members, np.inf)
-        self.first = None
-        self.products = np.zeros(n_members, dtype=int)  # that the last direction took
+        self.b = np.zeros((n_members, n_classes))
+        self.logits = np.zeros_like(log_loss.Y)  # without the bias
+        self.objective, self.P = log_loss.loss(self.logits)
+        self.n_stalled = np.zeros(n_members, dtype=int)
+        self.predicted_decrease = np.full(n_members, np.inf)
+        self.first_residual = None
+        self.n_products = np.zeros(n_members, dtype=int)  # that the last inner solution took
 
     def take(self, keep):
-        other = object.__new__(_State)
+        other = object.__new__(_NewtonSolver)
         for name, value in vars(self).items():
-            if name == "loss":
+            if name == "log_loss":
                 value = value.take(keep)
             elif name == "space":
-                value = _taken(value, keep)
+                value = _take_members(value, keep)
             elif isinstance(value, np.ndarray):
                 value = value[keep]
             setattr(other, name, value)
         return other
 
-    def differentiate(self):
-        self.least = _FLAT * np.maximum(self.loss.rows.sum(axis=1), np.abs(self.f))
-        self.error = self.P - self.loss.Y
+    def update_gradient(self):
+        n_rows = self.log_loss.rows.sum(axis=1)
+        self.least_decrease = _FLAT * np.maximum(n_rows, np.abs(self.objective))
+        self.error = self.P - self.log_loss.Y
         self.g = self.space.gradient(self.error) + self.ridge * self.w
         self.gb = self.error.sum(axis=2) if self.intercept else np.zeros_like(self.b)
 
-    def steepest(self, largest_mean):
+    def check_convergence(self, largest_mean, tol):
+        """Say which members have converged, and which stop (all that have, and more).
+
+        Parameters
+        ----------
+        largest_mean, tol : ndarray of shape (n_members,)
+        """
+        done = self.gradient_norm(largest_mean) <= tol
+        stalled = self.n_stalled >= _MOST_STALLED
+        done |= stalled & (self.predicted_decrease <= self.least_decrease)
+        return done, done | stalled | ~np.isfinite(self.objective)
+
+    def gradient_norm(self, largest_mean):
         """Bound the largest entry of the gradient, by the lengths of its rows."""
         bias = np.abs(self.gb).max(axis=1)
         squares = np.vecdot(self.g, self.space.image(self.g)).max(axis=1)
         longest = np.sqrt(np.maximum(squares, 0))
         return np.maximum(longest + largest_mean * bias, bias)
 
-    def direction(self):
+    def inner_solve(self):
         """Solve Newton's equations: return the step, its logits and the step of the bias."""
-        loss, space, rough = self.loss, self.space, self.rough
-        ridge, P = rough(self.ridge), self.P.astype(rough, copy=False)
-        mean = np.maximum(loss.curvature(self.P), 0)
-        solve = space.preconditioner(self.ridge, mean, rough, self.products)
-        flatness = np.maximum(mean * loss.rows.sum(axis=1), _FLATTEST)[:, None]
+        log_loss, space = self.log_loss, self.space
+        curvature = np.maximum(log_loss.curvature(self.P), 0)
+        solve = space.preconditioner(self.ridge, curvature, self.low_precision, self.n_products)
+        bias_curvature = np.maximum(curvature * log_loss.rows.sum(axis=1), _FLATTEST)[:, None]
         # As large as one: a gradient that vanishes does not vanish in single precision.
         size = np.maximum(np.abs(self.g).max(axis=(1, 2)), np.abs(self.gb).max(axis=1))
         size[~(size > 0)] = 1.0
-        r, rb = self.g / _each(-size), loss.centre(self.gb / -size[:, None])
-        r, rb, flatness = (a.astype(rough, copy=False) for a in (r, rb, flatness))
-        (v, image), vb = solve(r), rb / flatness
+        residual, bias_residual, bias_curvature = (
+            a.astype(self.low_precision, copy=False)
+            for a in (
+                self.g / _each(-size),
+                log_loss.centre(self.gb / -size[:, None]),
+                bias_curvature,
+            )
+        )
+        step, step_bias, residual = self._conjugate_gradients(
+            solve, bias_curvature, residual, bias_residual, size
+        )
+        step += space.null_space_part(residual, self.low_precision(self.ridge))
+        step, step_bias = step * _each(size), step_bias * size[:, None]
+        return step, space.logits(step), step_bias
+
+    def _conjugate_gradients(self, solve, bias_curvature, r, rb, size):
+        """Solve Newton's equations with the right-hand side ``r, rb``, which is overwritten.
+
+        Parameters
+        ----------
+        solve : callable
+            The preconditioner of the weights.
+        bias_curvature : ndarray of shape (n_members, 1)
+            The preconditioner of the bias.
+        r : ndarray of shape (n_members, n_classes, space.size)
+        rb : ndarray of shape (n_members, n_classes)
+        size : ndarray of shape (n_members,)
+            What the right-hand sides were divided by.
+
+        Returns
+        -------
+        x, xb : ndarray of the shapes of r and rb
+        r : ndarray of shape (n_members, n_classes, space.size)
+            The residual.
+        """
+        log_loss, space, ridge = self.log_loss, self.space, self.low_precision(self.ridge)
+        P = self.P.astype(self.low_precision, copy=False)
+        (v, image), vb = solve(r), rb / bias_curvature
         x, xb = np.zeros_like(v), np.zeros_like(vb)
-        rz = _dot(r, image) + np.vecdot(rb, vb)
-        true = rz * size**2
-        self.first = true if self.first is None else self.first
-        goal = rz * np.minimum(_ACCURACY**2, (true / self.first) ** _FINER)
-        on = rz > 0
-        self.products = np.zeros_like(self.idle)
+        rz = dot(r, image) + np.vecdot(rb, vb)
+        goal = rz * self._accuracy(rz * size**2)
+        active = rz > 0
+        self.n_products = np.zeros_like(self.n_stalled)
         for _ in range(_MOST_PRODUCTS):
-            self.products += on
-            t = space.rough_logits(image)
+            self.n_products += active
+            t = space.low_precision_logits(image)
             t += vb[:, :, None]
-            q = loss.bend(P, t)
+            q = log_loss.hessian_product(P, t)
             hb = q.sum(axis=2)
-            h = space.rough_gradient(q)
+            h = space.low_precision_gradient(q)
             h += ridge * v
-            bend = _dot(image, h) + np.vecdot(vb, hb)
-            on &= bend > 0
-            s = np.where(on, rz, 0) / np.where(on, bend, 1)
+            curvature = dot(image, h) + np.vecdot(vb, hb)
+            active &= curvature > 0
+            s = np.where(active, rz, 0) / np.where(active, curvature, 1)
             x += _each(s) * v
             h *= _each(s)
             r -= h
             z, z_image = solve(r)
-            new = _dot(r, z_image)
+            new = dot(r, z_image)
             if self.intercept:
                 xb += s[:, None] * vb
-                rb = loss.centre(rb - s[:, None] * hb)
-                zb = rb / flatness
+                rb = log_loss.centre(rb - s[:, None] * hb)
+                zb = rb / bias_curvature
                 new += np.vecdot(rb, zb)
-            on &= new > goal
-            if not on.any():
+            active &= new > goal
+            if not active.any():
                 break
-            t = _each(np.where(on, new, 0) / np.where(on, rz, 1))
-            v = _onward(v, t, z, on)
-            image = v if z_image is z else _onward(image, t, z_image, on)
+            factor = _each(np.where(active, new, 0) / np.where(active, rz, 1))
+            v = _next_direction(v, factor, z, active)
+            image = v if z_image is z else _next_direction(image, factor, z_image, active)
             if self.intercept:
-                vb = zb + t[:, :, 0] * vb
-            vb[~on] = 0.0
+                vb = zb + factor[:, :, 0] * vb
+            vb[~active] = 0.0
             rz = new
-        x += space.unseen(r, ridge)
-        x, xb = x * _each(size), xb * size[:, None]
-        return x, space.logits(x), xb
+        return x, xb, r
 
-    def move(self, x, xx, xb):
+    def _accuracy(self, squared_residual):
+        """Return the share of the squared residual at which the inner solver may stop."""
+        if self.first_residual is None:
+            self.first_residual = squared_residual
+        return np.minimum(_ACCURACY**2, (squared_residual / self.first_residual) ** _FINER)
+
+    def line_search(self, step, step_logits, step_bias):
         """Step along a direction, half as far for as long as the objective does not fall."""
-        image = self.space.image(x, xx)
-        slope = _dot(self.g, image) + np.vecdot(self.gb, xb)
-        ww = _dot(self.w, self.space.image(self.w, self.wx))
-        wx, squared = _dot(self.w, image), _dot(x, image)
-        s = np.ones(len(x))
+        image = self.space.image(step, step_logits)
+        slope = dot(self.g, image) + np.vecdot(self.gb, step_bias)
+        # |w + s step|^2 = ww + s (2 wx + s xx)
+        ww = dot(self.w, self.space.image(self.w, self.logits))
+        wx, xx = dot(self.w, image), dot(step, image)
+        s = np.ones(len(step))
         for _ in range(_MOST_HALVINGS):
-            logits, b = self.wx + _each(s) * xx, self.b + s[:, None] * xb
-            f, P = self.loss.value(logits + b[:, :, None])
-            f += self.ridge / 2 * (ww + s * (2 * wx + s * squared))
-            short = ~(f <= self.f + _ARMIJO * s * slope + self.least)
-            if not short.any():
+            logits = self.logits + _each(s) * step_logits
+            bias = self.b + s[:, None] * step_bias
+            objective, P = self.log_loss.loss(logits + bias[:, :, None])
+            objective += self.ridge / 2 * (ww + s * (2 * wx + s * xx))
+            bound = self.objective + _ARMIJO * s * slope + self.least_decrease
+            too_long = ~(objective <= bound)
+            if not too_long.any():
                 break
-            s = np.where(short, s / 2, s)
-        self.idle = np.where(self.f - f <= self.least, self.idle + 1, 0)
-        self.hoped = -slope
-        self.w, self.wx, self.b = self.w + _each(s) * x, logits, b
-        self.f, self.P = f, P
+            s = np.where(too_long, s / 2, s)
+        has_stalled = self.objective - objective <= self.least_decrease
+        self.n_stalled = np.where(has_stalled, self.n_stalled + 1, 0)
+        self.predicted_decrease = -slope
+        self.w, self.logits, self.b = self.w + _each(s) * step, logits, bias
+        self.objective, self.P = objective, P

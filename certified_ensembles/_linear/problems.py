@@ -1,4 +1,4 @@
-"""Rows of several members in one stack: what the batched solvers of linear heads share.
+"""The rows of several members in one stack: what the batched solvers of linear members share.
 
 A batch may not show in its members (an attacker decides who shares it). So every matrix of a
 stack goes through BLAS and LAPACK by itself, in a shape that its member's own rows give it, and
@@ -16,21 +16,34 @@ _STACK_BYTES = 1 << 20
 _ROWS = 4
 
 
-class Task:
-    """One head, its rows in double precision, and its labels as indices of its own classes."""
+class LinearProblem:
+    """What one linear member is trained on.
 
-    def __init__(self, head, X, y, classes, codes):
-        self.head, self.y, self.classes, self.codes = head, y, classes, codes
+    Parameters
+    ----------
+    member : estimator
+        The unfitted clone, which a solver fits in place.
+    X : ndarray of shape (n_rows, n_features)
+        Its rows, of which double precision is kept.
+    y : ndarray of shape (n_rows,)
+    classes : ndarray of shape (n_classes,)
+        The sorted labels of these rows.
+    codes : ndarray of shape (n_rows,), int
+        The labels as indices into `classes`.
+    """
+
+    def __init__(self, member, X, y, classes, codes):
+        self.member, self.y, self.classes, self.codes = member, y, classes, codes
         self.X = X.astype(np.float64, copy=False)
 
     @classmethod
-    def of(cls, head, X, y):
-        """Return the task, or None for rows that only scikit-learn can take (or refuse)."""
-        table = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
-        if not table or 0 in X.shape:
+    def of(cls, member, X, y):
+        """Return the problem, or None for rows that only scikit-learn can take (or refuse)."""
+        is_numeric = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
+        if not is_numeric or 0 in X.shape:
             return None
-        classes, codes = _coded(y)
-        return cls(head, X, y, classes, codes) if len(classes) > 1 else None
+        classes, codes = _encode(y)
+        return cls(member, X, y, classes, codes) if len(classes) > 1 else None
 
     @property
     def n_outputs(self):
@@ -48,7 +61,7 @@ class Task:
         return -(-len(self.X) // _ROWS) * _ROWS
 
     @functools.cached_property
-    def squares(self):
+    def sum_of_squares(self):
         """The sum of the squares of all numbers; NaN or infinite if one of them is."""
         return np.vdot(self.X, self.X)
 
@@ -57,35 +70,41 @@ class Task:
         """The largest absolute value; NaN if there is one."""
         return max(self.X.max(), -self.X.min())
 
+    def class_means(self):
+        """Return the mean of each class, (n_classes, n_features), and the number of its rows."""
+        counts = np.bincount(self.codes).astype(np.float64)
+        indicator = (self.codes == np.arange(len(counts))[:, None]).astype(np.float64)
+        return indicator @ self.X / counts[:, None], counts
+
     def fit_alone(self):
-        """Let scikit-learn fit this head."""
-        self.head.fit(self.X, self.y)
+        """Let scikit-learn fit this member."""
+        self.member.fit(self.X, self.y)
 
 
-def _coded(y):
+def _encode(y):
     """Return what ``np.unique(y, return_inverse=True)`` does, for a few labels sooner."""
     order = y.argsort(kind="stable")
     y = y[order]
-    first = np.empty(len(y), dtype=bool)
-    first[0] = True
-    np.not_equal(y[1:], y[:-1], out=first[1:])
+    is_first = np.empty(len(y), dtype=bool)
+    is_first[0] = True
+    np.not_equal(y[1:], y[:-1], out=is_first[1:])
     codes = np.empty(len(y), dtype=np.intp)
-    codes[order] = first.cumsum() - 1
-    return y[first], codes
+    codes[order] = is_first.cumsum() - 1
+    return y[is_first], codes
 
 
-def groups_of(tasks, shape):
-    """Yield ``shape, tasks`` for all tasks that have the same ``shape(task)``."""
+def groups_of(problems, shape):
+    """Yield ``shape, problems`` for all problems that have the same ``shape(problem)``."""
     groups = {}
-    for task in tasks:
-        groups.setdefault(shape(task), []).append(task)
+    for problem in problems:
+        groups.setdefault(shape(problem), []).append(problem)
     yield from groups.items()
 
 
-def slices(n_tasks, task_bytes, most_bytes=_STACK_BYTES):
+def slices(n_problems, problem_bytes, most_bytes=_STACK_BYTES):
     """Cut a group into slices whose stacks stay small."""
-    step = max(1, most_bytes // task_bytes)
-    return [slice(start, start + step) for start in range(0, n_tasks, step)]
+    step = max(1, most_bytes // problem_bytes)
+    return [slice(start, start + step) for start in range(0, n_problems, step)]
 
 
 def row_stacks(group, centre):
@@ -95,27 +114,27 @@ def row_stacks(group, centre):
 
     Parameters
     ----------
-    group : list of Task
+    group : list of LinearProblem
         All with the same ``n_padded`` and number of features.
     centre : bool
         Whether to take the mean of every feature away; else the means are zero.
 
     Yields
     ------
-    tasks : list of Task
-    X : ndarray of shape (n_tasks, n_padded, n_features)
+    problems : list of LinearProblem
+    X : ndarray of shape (n_problems, n_padded, n_features)
         Padded with zeros. Holds until the next slice.
-    mean : ndarray of shape (n_tasks, n_features)
+    mean : ndarray of shape (n_problems, n_features)
     """
     n_padded, n_features = group[0].n_padded, group[0].X.shape[1]
     parts = slices(len(group), 8 * n_padded * n_features)
     stack = np.empty((len(group[parts[0]]), n_padded, n_features))
     for part in parts:
-        tasks = group[part]
-        mean = np.zeros((len(tasks), n_features))
-        for task, own, own_mean in zip(tasks, stack, mean, strict=False):
-            own_mean[:] = centre_rows(task.X, own, centre)
-        yield tasks, stack[: len(tasks)], mean
+        problems = group[part]
+        means = np.zeros((len(problems), n_features))
+        for problem, rows, mean in zip(problems, stack, means, strict=False):
+            mean[:] = centre_rows(problem.X, rows, centre)
+        yield problems, stack[: len(problems)], means
 
 
 def centre_rows(X, out, centre):

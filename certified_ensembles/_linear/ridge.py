@@ -9,10 +9,11 @@ from sklearn.linear_model import RidgeClassifier
 
 from .cholesky import solutions
 from .problems import groups_of, row_stacks
+from .trainer import batched_fit
 
 
-def is_plain_ridge(estimator):
-    """Say whether `fit_ridges` gives what the estimator's own fit would."""
+def supports(estimator):
+    """Say whether :func:`fit_ridges` gives what the estimator's own fit would."""
     return (
         estimator.solver in ("auto", "cholesky")
         and estimator.class_weight is None
@@ -22,40 +23,41 @@ def is_plain_ridge(estimator):
     )
 
 
-def fit_ridges(tasks):
+@batched_fit(RidgeClassifier, supports)
+def fit_ridges(problems):
     """Fit ridge classifiers, in row or feature space by each one's own shape."""
-    for _, group in groups_of(tasks, _shape):
-        for stack in row_stacks(group, group[0].head.fit_intercept):
+    for _, group in groups_of(problems, _shape):
+        for stack in row_stacks(group, group[0].member.fit_intercept):
             _fit_stack(*stack)
 
 
-def _shape(task):
-    return task.wide, task.n_padded, task.X.shape[1], task.n_outputs
+def _shape(problem):
+    return problem.wide, problem.n_padded, problem.X.shape[1], problem.n_outputs
 
 
 def _fit_stack(group, X, X_mean):
-    alpha, centre = group[0].head.alpha, group[0].head.fit_intercept
+    alpha, centre = group[0].member.alpha, group[0].member.fit_intercept
     Y = np.zeros((*X.shape[:2], group[0].n_outputs))
     Y_mean = np.zeros((len(group), group[0].n_outputs))
-    for task, own, own_mean in zip(group, Y, Y_mean, strict=True):
-        signs = _signs(task)
+    for problem, targets, mean in zip(group, Y, Y_mean, strict=True):
+        signs = _signs(problem)
         if centre:
-            own_mean[:] = signs.mean(axis=0)
-            signs -= own_mean
-        own[: len(signs)] = signs
+            mean[:] = signs.mean(axis=0)
+            signs -= mean
+        targets[: len(signs)] = signs
     coef = _solve(X, Y, alpha, group[0].wide)
     finite = np.isfinite(coef).all(axis=(1, 2))
     for i in np.flatnonzero(~finite):
         n = len(group[i].X)
         coef[i] = _solve_hostile(X[i, :n], Y[i, :n], alpha, X_mean[i])
     intercept = Y_mean - (coef @ X_mean[:, :, None])[:, :, 0]
-    for i, task in enumerate(group):
-        _note(task, coef[i].copy(), intercept[i].copy() if centre else None)
+    for i, problem in enumerate(group):
+        _set_fitted_attributes(problem, coef[i].copy(), intercept[i].copy() if centre else None)
 
 
-def _signs(task):
-    codes = np.arange(len(task.classes)) if len(task.classes) > 2 else 1
-    return np.where(task.codes[:, None] == codes, 1.0, -1.0)
+def _signs(problem):
+    codes = np.arange(len(problem.classes)) if len(problem.classes) > 2 else 1
+    return np.where(problem.codes[:, None] == codes, 1.0, -1.0)
 
 
 def _solve(X, Y, alpha, wide):
@@ -83,22 +85,25 @@ def _solve_hostile(X, Y, alpha, X_mean):
         return np.zeros((Y.shape[1], X.shape[1]))
 
 
-def _note(task, coef, intercept):
-    head, fitted = task.head, _fitted_on(len(task.classes))
-    vars(head).update(fitted)
-    classes = task.classes if task.classes.dtype != object else np.array(task.classes.tolist())
-    head._label_binarizer = copy.copy(fitted["_label_binarizer"])
-    head._label_binarizer.classes_ = classes
+def _set_fitted_attributes(problem, coef, intercept):
+    """Make the member what scikit-learn's own fit would, with these coefficients."""
+    member, fitted = problem.member, _attributes_for(len(problem.classes))
+    vars(member).update(fitted)
+    classes = problem.classes
+    if classes.dtype == object:
+        classes = np.array(classes.tolist())
+    member._label_binarizer = copy.copy(fitted["_label_binarizer"])
+    member._label_binarizer.classes_ = classes
     if "classes_" in fitted:  # in some versions a property
-        head.classes_ = classes
+        member.classes_ = classes
     # Whether two classes give one row of coefficients or a vector differs among versions.
-    head.coef_ = coef.reshape(*fitted["coef_"].shape[:-1], -1)
-    head.n_features_in_ = coef.shape[1]
-    head.intercept_ = 0.0 if intercept is None else intercept.reshape(fitted["intercept_"].shape)
+    member.coef_ = coef.reshape(*fitted["coef_"].shape[:-1], -1)
+    member.n_features_in_ = coef.shape[1]
+    member.intercept_ = 0.0 if intercept is None else intercept.reshape(fitted["intercept_"].shape)
 
 
 @functools.lru_cache(maxsize=256)
-def _fitted_on(n_classes):
+def _attributes_for(n_classes):
     """Return the attributes that scikit-learn's own fit sets for so many classes."""
     template = RidgeClassifier().fit(np.zeros((n_classes, 1)), np.arange(n_classes))
     return {

@@ -1,4 +1,4 @@
-"""Linear members: trained in batches, asked by matrix products of a fixed shape."""
+"""Ask linear members by matrix products of a fixed shape."""
 
 import itertools
 import math
@@ -24,10 +24,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from .._data.array_api import is_on_device
 from .._data.containers import n_rows
-from .device import DeviceRows, DeviceScores, precision, stacked
-from .trainer import heads_trainer
-
-__all__ = ["heads_trainer", "is_linear", "linear_ballots", "linear_scores", "linear_votes"]
+from .device import DeviceRows, DeviceScores, members_per_product, product_dtype
 
 # Each predicts the class with the largest X @ coef_.T + intercept_ (two classes: by its sign).
 # Exact types only: a subclass may predict in its own way.
@@ -46,43 +43,44 @@ _LINEAR = (
 # shape of the product changes, and at an exact tie rounding decides. So the shape is fixed by
 # the numbers of members and of features: one product a class, for every stack of members,
 # weights that are missing zero. A row with a new label then adds a product for that class and
-# leaves every other as it was.
+# leaves every other as it was. The second number is for tables of more than _WIDE features.
 _STACKED, _STACKED_WIDE, _WIDE = 240, 16, 2**14
-# Of a stack that are held at once, of one class at least.
+# The weights of a stack of members are built up for as many classes at a time as fit into this
+# many bytes, and for one class at least.
 _WEIGHT_BYTES = 1 << 24
 
 
 def _stacks(n_members, most):
-    """Return the members of every product, and its width, up to which the last is filled."""
+    """Return the members of every product, and its width, to which the last is filled up."""
     width = -(-n_members // (8 * -(-n_members // most))) * 8
     return [slice(s, min(s + width, n_members)) for s in range(0, n_members, width)], width
 
 
-def is_linear(voters):
+def is_linear(members):
     """Say whether every member is linear, or constant, or missing."""
-    trained = [v for v in voters if v is not None and not is_constant(v)]
+    trained = [m for m in members if m is not None and not is_constant(m)]
     return bool(trained) and all(map(_has_linear_scores, trained))
 
 
-def is_constant(voter):
+def is_constant(member):
     """Say whether a member gives every row the one label of its own rows."""
-    return getattr(type(voter), "is_constant", False) is True
+    return getattr(type(member), "is_constant", False) is True
 
 
-def _has_linear_scores(voter):
+def _has_linear_scores(member):
     # By type and parameters alone: what the rows of one member do must not choose the way in
     # which all are asked.
-    if type(voter) is NearestCentroid:
-        return voter.metric == "euclidean" and voter.priors == "uniform"
-    return type(voter) in _LINEAR
+    if type(member) is NearestCentroid:
+        return member.metric == "euclidean" and member.priors == "uniform"
+    return type(member) in _LINEAR
 
 
-def linear_ballots(voters, classes, blocks, dtype, n_jobs):
+def linear_ballots(members, classes, blocks, dtype, n_jobs):
     """Return the ballots of linear members on blocks of test rows, all of one size.
 
     Parameters
     ----------
-    voters : list
+    members : list
         Members for which :func:`is_linear` holds.
     classes : ndarray of shape (n_classes,)
         Sorted labels.
@@ -96,18 +94,18 @@ def linear_ballots(voters, classes, blocks, dtype, n_jobs):
     -------
     ballots : ndarray of shape (n_rows, n_members)
     """
-    ballots = np.empty((len(blocks), n_rows(blocks[0]), len(voters)), dtype=dtype)
+    ballots = np.empty((len(blocks), n_rows(blocks[0]), len(members)), dtype=dtype)
 
-    def note(part, members, scores):
-        for i, chosen in enumerate(scores.choices(), part.start):
-            own = chosen[: members.stop - members.start].T.astype(dtype)
-            np.subtract(own, 1, out=ballots[i, :, members])
+    def fill(block_slice, stack, scores):
+        for i, chosen in enumerate(scores.choices(), block_slice.start):
+            choices = chosen[: stack.stop - stack.start].T.astype(dtype)
+            np.subtract(choices, 1, out=ballots[i, :, stack])
 
-    _over_stacks(note, voters, classes, blocks, n_jobs)
-    return ballots.reshape(-1, len(voters))
+    _over_stacks(fill, members, classes, blocks, n_jobs)
+    return ballots.reshape(-1, len(members))
 
 
-def linear_votes(voters, classes, blocks, n_jobs):
+def linear_votes(members, classes, blocks, n_jobs):
     """Return how many of the ballots of :func:`linear_ballots` each class gets.
 
     Returns
@@ -117,16 +115,16 @@ def linear_votes(voters, classes, blocks, n_jobs):
     votes = np.zeros((len(blocks), len(classes), n_rows(blocks[0])), dtype=np.int64)
     lock = threading.Lock()
 
-    def count(part, members, scores):
-        for i, c, own in scores.counts():
+    def add(block_slice, stack, scores):
+        for i, c, counts in scores.counts():
             with lock:
-                votes[part.start + i, c] += own
+                votes[block_slice.start + i, c] += counts
 
-    _over_stacks(count, voters, classes, blocks, n_jobs)
+    _over_stacks(add, members, classes, blocks, n_jobs)
     return votes.transpose(0, 2, 1).reshape(-1, len(classes))
 
 
-def linear_scores(voters, classes, blocks, n_jobs):
+def linear_scores(members, classes, blocks, n_jobs):
     """Return the scores of linear members, as :func:`linear_ballots` compares them.
 
     Returns
@@ -135,35 +133,40 @@ def linear_scores(voters, classes, blocks, n_jobs):
         Up to a summand that is the same for all classes of a member; -inf for a class that it
         has not seen, and throughout for a missing member.
     """
-    shape = len(blocks), n_rows(blocks[0]), len(voters), len(classes)
+    shape = len(blocks), n_rows(blocks[0]), len(members), len(classes)
     out = np.full(shape, -np.inf, dtype=_precision(blocks))
 
-    def note(part, members, scores):
+    def fill(block_slice, stack, scores):
         for c, i, score in scores:
-            own = score[: members.stop - members.start].T
-            out[part.start + i, :, members, c] = np.where(np.isnan(own), -np.inf, own)
+            known = score[: stack.stop - stack.start].T
+            out[block_slice.start + i, :, stack, c] = np.where(np.isnan(known), -np.inf, known)
 
-    _over_stacks(note, voters, classes, blocks, n_jobs)
-    return out.reshape(-1, len(voters), len(classes))
+    _over_stacks(fill, members, classes, blocks, n_jobs)
+    return out.reshape(-1, len(members), len(classes))
 
 
 def _precision(blocks):
     if is_on_device(blocks[0]):
-        return precision(blocks[0])
+        return product_dtype(blocks[0])
     return np.float32 if getattr(blocks[0], "dtype", None) == np.float32 else np.float64
 
 
-def _over_stacks(consume, voters, classes, blocks, n_jobs):
-    """Call ``consume(part of the blocks, members, scores)`` for all stacks, in threads."""
+def _over_stacks(consume, members, classes, blocks, n_jobs):
+    """Call ``consume(block_slice, stack, scores)`` for all stacks of members, in threads.
+
+    Both are slices: those blocks and those members whose scores are given.
+    """
     if is_on_device(blocks[0]):
-        _over_stacks_there(consume, voters, classes, blocks)
+        _over_stacks_on_device(consume, members, classes, blocks)
         return
     dtype = _precision(blocks)
-    blocks = [_with_ones(check_array(b, accept_sparse="csr", dtype=dtype)) for b in blocks]
-    tables = [_as_table(voter, classes) for voter in voters]
+    blocks = [
+        _with_intercept_column(check_array(b, accept_sparse="csr", dtype=dtype)) for b in blocks
+    ]
+    tables = [_score_table(member, classes) for member in members]
     n_features = blocks[0].shape[1] - 1
-    stacks, width = _stacks(len(voters), _STACKED if n_features <= _WIDE else _STACKED_WIDE)
-    n_whole, n_parts = _shared_out(len(stacks), effective_n_jobs(n_jobs))
+    stacks, width = _stacks(len(members), _STACKED if n_features <= _WIDE else _STACKED_WIDE)
+    n_whole, n_parts = _divide_among_threads(len(stacks), effective_n_jobs(n_jobs))
     bounds = np.linspace(0, len(blocks), min(len(blocks), n_parts) + 1).astype(int).tolist()
     parts = [(stack, 0, len(blocks)) for stack in stacks[:n_whole]]
     parts += [(stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
@@ -176,27 +179,27 @@ def _over_stacks(consume, voters, classes, blocks, n_jobs):
     Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(work)(*part) for part in parts)
 
 
-def _shared_out(n_stacks, n_jobs):
-    """Return how many stacks are done by one thread each, and in how many parts the others are.
+def _divide_among_threads(n_stacks, n_jobs):
+    """Return how many stacks one thread does each, and into how many parts the others are cut.
 
-    So that all threads have as much to do. A stack in parts fills its weights once a part.
+    All threads then have as much to do. A stack that is cut fills its weights once a part.
     """
     rest = n_stacks % n_jobs
     return n_stacks - rest, n_jobs // math.gcd(rest, n_jobs)
 
 
-def _over_stacks_there(consume, voters, classes, blocks):
+def _over_stacks_on_device(consume, members, classes, blocks):
     """Do the same on the device of the blocks, on one stream, where products repeat themselves."""
     rows = DeviceRows(blocks)
-    stacks, width = _stacks(len(voters), stacked(rows.n_features))
+    stacks, width = _stacks(len(members), members_per_product(rows.n_features))
     for stack in stacks:
-        tables = [_as_table(voter, classes) for voter in voters[stack]]
+        tables = [_score_table(member, classes) for member in members[stack]]
         with np.errstate(all="ignore"):  # weights beyond single precision
-            weights = _StackWeights(tables, width, rows.n_features, rows.precision)
+            weights = _StackWeights(tables, width, rows.n_features, rows.dtype)
             consume(slice(0, len(blocks)), stack, DeviceScores(weights, len(classes), rows))
 
 
-def _with_ones(block):
+def _with_intercept_column(block):
     """Append a feature that is one, so that a product includes the intercepts."""
     if not isinstance(block, np.ndarray):
         return sp.hstack([block, np.ones((block.shape[0], 1), block.dtype)], format="csr")
@@ -205,8 +208,8 @@ def _with_ones(block):
     return wider
 
 
-class _Table(NamedTuple):
-    """The weights of one member.
+class _ScoreTable(NamedTuple):
+    """The weights of one member, by class.
 
     A class scores ``x @ (coef - base) + intercept``, one class zero throughout. A member without
     any class is missing.
@@ -219,25 +222,25 @@ class _Table(NamedTuple):
     zero: Any  # the class that scores zero, or None
 
 
-def _as_table(voter, classes):
-    if voter is None or is_constant(voter):
-        zero = None if voter is None else np.searchsorted(classes, voter.classes_)[0]
-        return _Table(np.empty(0, dtype=np.intp), None, None, None, zero)
-    codes = np.searchsorted(classes, voter.classes_)
-    if type(voter) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
-        coef = voter.centroids_
+def _score_table(member, classes):
+    if member is None or is_constant(member):
+        zero = None if member is None else np.searchsorted(classes, member.classes_)[0]
+        return _ScoreTable(np.empty(0, dtype=np.intp), None, None, None, zero)
+    codes = np.searchsorted(classes, member.classes_)
+    if type(member) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
+        coef = member.centroids_
         intercept = -np.vecdot(coef, coef) / 2
     else:
-        coef, intercept = voter.coef_, voter.intercept_
+        coef, intercept = member.coef_, member.intercept_
         coef = coef if coef.ndim == 2 else coef[None]
         if np.shape(intercept) != (len(coef),):  # without intercepts it may be a number
             intercept = np.broadcast_to(intercept, len(coef))
     if len(coef) < len(codes):  # the sign decides, and zero goes to the smaller class
-        return _Table(codes[1:], coef[:1], None, intercept[:1], codes[0])
+        return _ScoreTable(codes[1:], coef[:1], None, intercept[:1], codes[0])
     if np.isfinite(coef[0]).all() and np.isfinite(intercept[0]):
         # By how much a score is above that of the first class: one product less.
-        return _Table(codes[1:], coef[1:], coef[0], intercept[1:] - intercept[0], codes[0])
-    return _Table(codes, coef, None, intercept, None)
+        return _ScoreTable(codes[1:], coef[1:], coef[0], intercept[1:] - intercept[0], codes[0])
+    return _ScoreTable(codes, coef, None, intercept, None)
 
 
 class _StackWeights:
@@ -245,7 +248,7 @@ class _StackWeights:
 
     Parameters
     ----------
-    tables : list of _Table
+    tables : list of _ScoreTable
     width : int
         Members in a product: beyond the tables there are members without classes.
     n_features : int
@@ -309,7 +312,7 @@ class _StackScores:
         for classes, weights, weighted in self.weights:
             turned = weights.transpose(0, 2, 1)
             if not dense:
-                turned = [np.ascontiguousarray(own) for own in turned]
+                turned = [np.ascontiguousarray(columns) for columns in turned]
             for i, block in enumerate(self.blocks):
                 for j, c in enumerate(classes):
                     if not weighted[j]:  # nothing but zeros to multiply
@@ -344,9 +347,9 @@ class _StackScores:
                 yield i, c, _column_sums(np.equal(chosen, c + 1).view(np.uint8))
 
 
-def _column_sums(mine):
+def _column_sums(indicator):
     """Sum zeros and ones of shape (width, n_rows) over the members, overwriting them."""
-    while len(mine) % 2 == 0:  # in halves, which takes fewer and longer sums than row by row
-        half = len(mine) // 2
-        mine = np.add(mine[:half], mine[half:], out=mine[:half])
-    return np.add.reduce(mine, axis=0, dtype=np.uint8)  # stacks are narrower than 255
+    while len(indicator) % 2 == 0:  # halves: fewer and longer sums than row by row
+        half = len(indicator) // 2
+        indicator = np.add(indicator[:half], indicator[half:], out=indicator[:half])
+    return np.add.reduce(indicator, axis=0, dtype=np.uint8)  # stacks are narrower than 255

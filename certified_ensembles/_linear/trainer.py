@@ -1,26 +1,39 @@
-"""Train linear heads side by side: the plain ones in batches, each a function of its own rows."""
+"""Train linear members side by side: in batches where a solver can, each from its own rows."""
 
 import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.neighbors import NearestCentroid
 
 from .._data.containers import numbers_of
-from .discriminant import fit_centroids, fit_ldas, is_plain_centroid, is_plain_lda
-from .logistic import fit_logistics, is_plain_logistic
-from .problems import Task
-from .ridge import fit_ridges, is_plain_ridge
+from .problems import LinearProblem
 
-# Exact types only: a subclass may train in its own way.
-_BATCHES = (
-    (RidgeClassifier, is_plain_ridge, fit_ridges),
-    (LogisticRegression, is_plain_logistic, fit_logistics),
-    (NearestCentroid, is_plain_centroid, fit_centroids),
-    (LinearDiscriminantAnalysis, is_plain_lda, fit_ldas),
-)
+# From the exact type of an estimator to its solver: a subclass may train in its own way.
+_SOLVERS = {}
 
 
-def heads_trainer(estimator):
+def batched_fit(estimator_type, supports):
+    """Register a function as what fits many clones of an estimator at once.
+
+    Parameters
+    ----------
+    estimator_type : type
+        The estimator's exact type.
+    supports : callable
+        ``supports(estimator)`` says, from the parameters alone, whether the function gives what
+        the estimator's own fit would, up to the tolerance of that.
+
+    Returns
+    -------
+    decorator : callable
+        For a function ``fit(problems)`` that fits the member of each :class:`LinearProblem`.
+    """
+
+    def register(fit):
+        _SOLVERS[estimator_type] = supports, fit
+        return fit
+
+    return register
+
+
+def linear_trainer(estimator):
     """Return what trains many clones of an estimator at once, or None.
 
     Decided by the type and the parameters alone: what the rows of one member hold must not
@@ -33,19 +46,19 @@ def heads_trainer(estimator):
 
     Returns
     -------
-    trainer : HeadsTrainer or None
-        ``trainer(heads, rows, labels)`` returns the fitted heads, and ``trainer.width`` is the
-        number of heads to pass at once. None where clones have to be fitted one by one.
+    trainer : LinearTrainer or None
+        ``trainer(members, rows, labels)`` returns the fitted members, and ``trainer.width`` is
+        the number of members to pass at once. None where clones have to be fitted one by one.
 
     Notes
     -----
-    The heads agree with scikit-learn's own fit: closed forms up to rounding, the others up to
+    The members agree with scikit-learn's own fit: closed forms up to rounding, the others up to
     the estimator's tolerance.
     """
-    for type_, is_plain, fit in _BATCHES:
-        if type(estimator) is type_ and _is_valid(estimator) and is_plain(estimator):
-            return HeadsTrainer(fit)
-    return None
+    if type(estimator) not in _SOLVERS or not _is_valid(estimator):
+        return None
+    supports, fit = _SOLVERS[type(estimator)]
+    return LinearTrainer(fit) if supports(estimator) else None
 
 
 def _is_valid(estimator):
@@ -56,13 +69,13 @@ def _is_valid(estimator):
     return True
 
 
-class HeadsTrainer:
-    """Callable that fits heads together where their rows allow it, and else one by one.
+class LinearTrainer:
+    """Callable that fits members together where their rows allow it, and else one by one.
 
     Parameters
     ----------
     fit : callable
-        ``fit(tasks)`` fits the heads of tasks.
+        ``fit(problems)`` fits the member of each :class:`LinearProblem`.
     """
 
     # Members a call: results do not depend on it, and the rows of this many are held at once.
@@ -71,34 +84,34 @@ class HeadsTrainer:
     def __init__(self, fit):
         self._fit = fit
 
-    def __call__(self, heads, rows, labels):
-        """Fit each head on its rows.
+    def __call__(self, members, rows, labels):
+        """Fit each member on its rows.
 
         Parameters
         ----------
-        heads : list of estimator
+        members : list of estimator
             Unfitted clones of one estimator.
-        rows : list of ndarray of shape (n_rows of the head, n_features)
+        rows : list of ndarray of shape (n_rows of the member, n_features)
             Numbers; anything else (sparse matrices, dataframes) is fitted by scikit-learn.
-        labels : list of ndarray of shape (n_rows of the head,)
+        labels : list of ndarray of shape (n_rows of the member,)
 
         Returns
         -------
-        heads : list of estimator
+        members : list of estimator
             The same objects, fitted.
         """
-        tasks, named = [], []
-        for head, X, y in zip(heads, rows, labels, strict=True):
+        problems, named = [], []
+        for member, X, y in zip(members, rows, labels, strict=True):
             array, names = numbers_of(X)
-            task = Task.of(head, array, y)
-            if task is None:
-                head.fit(X, y)
+            problem = LinearProblem.of(member, array, y)
+            if problem is None:
+                member.fit(X, y)
             else:
-                tasks.append(task)
+                problems.append(problem)
                 named.append(names)
         with np.errstate(all="ignore"):
-            self._fit(tasks)
-        for task, names in zip(tasks, named, strict=True):
+            self._fit(problems)
+        for problem, names in zip(problems, named, strict=True):
             if names is not None:  # as scikit-learn's own fit does
-                task.head.feature_names_in_ = names
-        return heads
+                problem.member.feature_names_in_ = names
+        return members

@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, is_clusterer
 from .._data.block_map import map_blocks
 from ..certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
 from ..certificates.linear import linear_smoother_winner
-from ..smoothers._linear_smoother import HEADS, LinearSmoother, _split
+from ..smoothers._linear_smoother import LinearSmoother, _split
+from ..smoothers._weights import known_smoothers, weights_rule
 from .constant import ConstantMember
 from .partition import LabelMembers
 
@@ -26,17 +27,15 @@ def check_smoother(estimator):
         With the reason and the remedy.
     """
     last = _split(estimator)[1]
-    head = HEADS.get(type(last))
-    if head is None:
-        names = ", ".join(
-            sorted(cls.__name__ for cls in HEADS if issubclass(cls, ClassifierMixin))
-        )
+    rule = weights_rule(last)
+    if rule is None:
+        names = ", ".join(known_smoothers(ClassifierMixin))
         reason = "its weights on the labels are not known to depend on features alone"
         if is_clusterer(last):
             reason = "a clusterer casts no ballots"
         remedy = f"Use one of {names}"
     else:
-        reason = head.refusal(last)
+        reason = rule.refusal(last)
         if reason is None:
             return
         remedy = "Change that"

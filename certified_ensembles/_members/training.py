@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
-from .._linear.trainer import HeadsTrainer, heads_trainer
+from .._linear import LinearTrainer, linear_trainer
 from .._spec import fit_seeded
 from .constant import ConstantMember
 from .stored import StoredMembers
@@ -70,7 +70,7 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
         # Heads are cheap to cut: several chunks a worker, so that all end at about one time.
-        n_chunks = 4 * n_workers if isinstance(trainer, HeadsTrainer) else n_workers
+        n_chunks = 4 * n_workers if isinstance(trainer, LinearTrainer) else n_workers
         width = min(trainer.width, max(1, -(-len(filled) // n_chunks)))
         filled.sort(key=sizes.__getitem__)  # members with as many rows fill a stack
     if isinstance(trainer, _NetTrainer):
@@ -90,7 +90,7 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
             yield delayed(_fit_chunk)(jobs, by_row, spec, chunk)
 
     # Heads train in less time than it takes to send their rows to another process.
-    bare_heads = isinstance(trainer, HeadsTrainer) and not isinstance(spec.estimator, Pipeline)
+    bare_heads = isinstance(trainer, LinearTrainer) and not isinstance(spec.estimator, Pipeline)
     prefer = "threads" if bare_heads else None
     members = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
     stored = spec.memory.location is not None and isinstance(trainer, _NetTrainer)
@@ -305,4 +305,4 @@ def batch_trainer(estimator):
         head = estimator.steps[-1][1]
     if hasattr(type(head), "fit_together"):
         return _NetTrainer(type(head).fit_together, head.members_per_batch)
-    return heads_trainer(head)
+    return linear_trainer(head)

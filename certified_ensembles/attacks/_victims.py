@@ -11,14 +11,14 @@ from sklearn.metrics import euclidean_distances
 from ..certificates._exact_sums import sum_error_bound
 from ..certificates.linear import linear_smoother_winner
 from ..smoothers import LinearSmoother
-from ..smoothers._linear_smoother import HEADS
+from ..smoothers._weights import weights_rule
 from .influence import Influence, check_model, decision_values, runner_up
 
 
 def victim_of(estimator, X, codes, classes, orders):
     """Return what answers for a victim: by weights, if it is a linear smoother, or by fits."""
-    head = HEADS.get(type(estimator))
-    if head is not None and head.refusal(estimator) is None:
+    rule = weights_rule(estimator)
+    if rule is not None and rule.refusal(estimator) is None:
         return _SmootherVictim(estimator, X, codes, classes)
     if not is_classifier(estimator):
         raise ValueError(f"estimator={estimator!r} is no classifier: pass one.")
@@ -79,9 +79,9 @@ class _SmootherVictim:
             winner = linear_smoother_winner(weights, self.codes, self.n_classes)
             scores = weights @ np.eye(self.n_classes)[self.codes]
             rival = runner_up(scores, winner)
-            for row, own, c, b in zip(X_test[rows], weights, winner, rival, strict=True):
+            for row, row_weights, c, b in zip(X_test[rows], weights, winner, rival, strict=True):
                 times = 1.0 + (self.codes == c) - 3.0 * (self.codes == b)
-                yield _Target(self, row, c, b, times * own, weights=own)
+                yield _Target(self, row, c, b, times * row_weights, weights=row_weights)
 
     def least(self, target, paths, recompute, max_flips):
         """Return the least number of flips over all paths, and the labels."""
@@ -121,7 +121,7 @@ class _FittedVictim:
         self.estimator, self.X, self.codes, self.classes = estimator, X, codes, classes
         self.clean = self.fit(clone(estimator), codes)
         self.influence = Influence(self.clean, X) if needs_influence else None
-        # For others, forests for one, a warm start means something else.
+        # In other estimators, such as forests, a warm start means something else.
         self.warm = type(estimator) is LogisticRegression
 
     def fit(self, model, codes):
@@ -201,8 +201,8 @@ class _Search:
         row = self.target.row[None]
         changed = model.predict(row)[0] != classes[c]
         values = decision_values(model, row)[0]
-        own = model.classes_ == classes[c]
-        lead = values[own].sum() - values[~own].max()
+        is_predicted = model.classes_ == classes[c]
+        lead = values[is_predicted].sum() - values[~is_predicted].max()
         # The prediction decides; values only guide the search.
         return -abs(lead) if changed else max(abs(lead), np.finfo(float).tiny)
 

@@ -8,7 +8,8 @@ from tqdm.auto import tqdm
 from ..certificates._inputs import check_budget
 from ..certificates.finite import check_ballots, check_spread
 
-# The greedy attack is run once for each: how much rows that are about to fall outweigh others.
+# The greedy attack is run once for each of these: how much rows that are about to fall outweigh
+# others.
 _SHARPNESS = (1, 2, 4)
 
 
@@ -199,8 +200,8 @@ def _needs(ballots, n_classes, open_set):
 
 def _powers(ballots, winner, rival):
     """Return how many votes each member can close between winner and rival."""
-    own, theirs = ballots == winner[:, None], ballots == rival[:, None]
-    return np.int8(1) + own.astype(np.int8) - theirs.astype(np.int8)
+    for_winner, for_rival = ballots == winner[:, None], ballots == rival[:, None]
+    return np.int8(1) + for_winner.astype(np.int8) - for_rival.astype(np.int8)
 
 
 def _reach(spread, n_members):
@@ -232,7 +233,7 @@ class _Search:
     def __init__(self, power, need, reach, budget):
         self.power, self.need, self.reach = power.astype(np.float32), need, reach
         self.budget = budget
-        # Most votes that one partition can close in any row.
+        # The most votes that any one partition can close, in each row.
         self.most = 2 * int(reach.sum(axis=1).max(initial=0))
         alone = np.array_equal(reach, np.eye(len(reach), dtype=bool))
         self.partitions_of = None if alone else reach.T.astype(np.float32)
@@ -293,10 +294,12 @@ def _vote_against(ballots, winner, need, members):
     n_rows, n_rivals = need.shape
     behind = np.full(need.shape, np.iinfo(np.int64).max)
     if members.any():
-        own = ballots[:, members]
+        member_ballots = ballots[:, members]
         for b in range(n_rivals):
             rival = np.full(n_rows, b)
-            behind[:, b] = need[:, b] - _powers(own, winner, rival).sum(axis=1, dtype=np.int64)
+            behind[:, b] = need[:, b] - _powers(member_ballots, winner, rival).sum(
+                axis=1, dtype=np.int64
+            )
     rival = behind.argmin(axis=1)
     poisoned = ballots.copy()
     poisoned[:, members] = rival[:, None]

@@ -154,13 +154,13 @@ class Influence:
             return np.where(codes == c[:, None], influence, -influence)
         drops = np.empty((len(X_test), len(codes)))
         n_classes = len(self.model.classes_)
-        own = np.arange(len(codes))
+        index = np.arange(len(codes))
         for i, row in enumerate(test_rows):
             gradient = np.zeros((n_classes, len(row)))
             gradient[c[i]], gradient[b[i]] = row, -row
             moved = cho_solve(self.factor, gradient.ravel()).reshape(gradient.shape)
             effect = self.model.C * self.rows @ moved.T
-            drops[i] = effect[own, codes] - effect[own, np.where(codes == b[i], c[i], b[i])]
+            drops[i] = effect[index, codes] - effect[index, np.where(codes == b[i], c[i], b[i])]
         return drops
 
 

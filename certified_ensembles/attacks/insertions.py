@@ -12,7 +12,7 @@ from ..certificates._inputs import check_budget
 from ..dpa import DeepPartitionAggregation
 from ..hashers import assign_partitions, resolve_hasher
 
-# Variants of the test row that are hashed together.
+# The number of variants of the test row that are hashed together.
 _BATCH = 256
 
 

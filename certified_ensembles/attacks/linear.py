@@ -241,11 +241,11 @@ class _TestRow:
 
     def _first_carrier(self):
         """Return the row on which a label never seen gains most on the winner."""
-        own = self.y == self.winner
-        gain = self.weights * (1 + own)
+        is_winners = self.y == self.winner
+        gain = self.weights * (1 + is_winners)
         if gain.max() < 0:
             # All scores are negative: only the winner's own rows hold the new label back.
-            gain[~own] = -np.inf
+            gain[~is_winners] = -np.inf
         return gain.argmax()
 
     def changed(self, plan, n_flips):

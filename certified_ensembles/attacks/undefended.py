@@ -15,7 +15,8 @@ from ..certificates._inputs import check_budget
 from ._victims import victim_of
 
 _ORDERS = ("influence", "distance")
-# Test rows of one task: few enough to share out, enough to make one matrix product worth while.
+# The number of test rows in one job: few enough to be spread over workers, enough for one matrix
+# product to pay.
 _ROWS = 8
 
 

@@ -15,13 +15,14 @@ from ._exact_sums import UNIT_ROUNDOFF
 from ._label_noise import exponent_error, minimise_convex, noise_terms
 from ._scored_blocks import LabelSortedWeights, ScoredBlock, leads
 
-# Bins on each side of zero that find t; as many times more hold the bound where rows are long.
+# The number of bins on each side of zero, and how many times more there are where rows are long.
 _SEARCH_BINS = 64
 _REFINEMENT = 8
 _LONG_ROWS = 4096
-# Bits of a fraction of a bin, fewer where rows are long, and the columns that are added up as one.
+# Bits of a fraction of a bin, fewer where rows are long; columns that are added up together.
 _SHARE_BITS, _PIECE = 40, 1 << 16
-# Excess of a histogram's bound, relative to it, that needs no evaluation on the weights.
+# A histogram's bound that exceeds the true one by no more than this share of it is good enough:
+# the weights themselves need not be evaluated.
 _ACCEPTED_EXCESS = 3e-5
 
 
@@ -111,11 +112,11 @@ class _Pairs:
         t, excess = self._search(row, nearest)
         bounds = self._bounds(row, t)
         worst = bounds[row, nearest]
-        coarse = np.flatnonzero(excess > _ACCEPTED_EXCESS * np.abs(worst))
-        if coarse.size:
-            t[coarse], refined = self._refine(coarse, nearest[coarse], t[coarse])
-            worst[coarse] = np.minimum(worst[coarse], refined)
-            bounds[coarse] = self._bounds(coarse, t[coarse])
+        unsettled = np.flatnonzero(excess > _ACCEPTED_EXCESS * np.abs(worst))
+        if unsettled.size:
+            t[unsettled], refined = self._refine(unsettled, nearest[unsettled], t[unsettled])
+            worst[unsettled] = np.minimum(worst[unsettled], refined)
+            bounds[unsettled] = self._bounds(unsettled, t[unsettled])
         if self.layout.n_classes == 2:
             return worst
         # Another rival matters where its bound is higher, at this t and at the best of its own.
@@ -144,8 +145,8 @@ class _Pairs:
             self._block.weights, scales, self.winner.tolist(), both, strict=True
         ):
             place = row * scale
-            own = place[layout.smoother.columns(c)]
-            np.negative(own, out=own)
+            class_places = place[layout.smoother.columns(c)]
+            np.negative(class_places, out=class_places)
             place += layout.offset
             share = place.astype(np.int64)
             cell = share >> bits
@@ -174,7 +175,7 @@ class _Pairs:
             for mass, term in zip(self._masses(row, rival), self.layout.terms, strict=True)
             if mass is not None
         ]
-        bend = np.zeros(len(row))  # sum of the second derivatives at the last t
+        last_curvature = np.zeros(len(row))  # sum of the second derivatives at the last t
 
         def evaluate(scale, which):
             total = np.zeros((4, len(which)))
@@ -186,7 +187,7 @@ class _Pairs:
                 total[1] += (mass * slope) @ edges
                 total[2] += curvature @ edges**2
                 total[3] += curvature.sum(axis=1)
-            bend[which] = total[3]
+            last_curvature[which] = total[3]
             return total[:3]
 
         # At 0 every term has the same derivatives: Newton's first step is free.
@@ -197,7 +198,7 @@ class _Pairs:
             curvature = curvature + second * (mass @ edges**2)
         start = np.maximum(-slope / curvature, 0.0)
         scale, _ = minimise_convex(evaluate, start, decrease=1e-3, max_steps=60)
-        return scale / self.largest[row], bend * (scale / self.layout.half) ** 2 / 12
+        return scale / self.largest[row], last_curvature * (scale / self.layout.half) ** 2 / 12
 
     def _bounds(self, row, t) -> np.ndarray:
         """Return the histograms' bounds on the exponents at t, one column per rival."""

@@ -159,8 +159,8 @@ def _count_fitting(drops, limit, slack):
     count = _first_above(sums, limit - slack)
     all_fit = count == width
     undecided = ~all_fit & (sums[row, np.minimum(count, width - 1)] <= limit + slack)
-    some = count > 0
-    cutoff[some] = drops[row[some], count[some] - 1]
+    has_any = count > 0
+    cutoff[has_any] = drops[row[has_any], count[has_any] - 1]
     return count, undecided, all_fit, cutoff
 
 

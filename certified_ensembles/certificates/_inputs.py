@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# 2 MiB of doubles: small enough for caches, large enough to hide the cost of a call.
+# The number of entries in a block, 2 MiB of doubles: few enough for the caches, enough to hide the
+# cost of a call.
 BLOCK_ELEMENTS = 1 << 18
 
 

@@ -105,8 +105,8 @@ class LabelSortedWeights:
         copied = self._order is not None  # else the weights may be the caller's
         toward = np.negative(block.weights, out=block.weights if copied else None)
         for row, c in zip(toward, block.winner.tolist(), strict=True):
-            own = row[self._columns[c]]
-            np.negative(own, out=own)
+            class_weights = row[self._columns[c]]
+            np.negative(class_weights, out=class_weights)
         return toward
 
 

@@ -16,7 +16,7 @@ from .finite import (
     finite_aggregation_radius,
 )
 
-# Rows per small program. Programs of this size are mostly solved to the end.
+# The number of rows in a small program. Programs of this size are mostly solved to the end.
 _GROUP_ROWS = 16
 # Share of the time for the small programs, and what is left of it where the program for all
 # rows is so large that it needs most of the time for its first relaxation.
@@ -25,12 +25,12 @@ _GROUP_SHARE, _GROUP_SHARE_OF_LARGE, _LARGE = 0.5, 0.2, 500_000
 _TOO_LARGE = 50_000_000
 # A solver's bound is a float: what lies this little below a whole number counts as that number.
 _SLACK = 1e-3
-# Rounds of the attack that looks for rows to break without a solver.
+# The number of rounds of the attack that looks for rows to break without a solver.
 _ATTACK_ROUNDS = 40
 # All attacks are tried, and no solver is called, where that takes fewer additions than this
 # for each second of the time limit. A slow core does more.
 _ADDITIONS_PER_SECOND = 1e9
-# Entries of the table of powers held together while rivals are sifted.
+# The number of entries of the table of powers that are in memory at once while rivals are sifted.
 _BLOCK_POWERS = 2**22
 
 

@@ -11,9 +11,9 @@ from .runoff import (
     run_off_tally,
 )
 
-# Powers (one small integer per partition and test row) held together.
+# The number of powers (small integers, one a partition and test row) that are in memory at once.
 _BLOCK_POWERS = 2**20
-# Scores of the run-off held together; its temporaries take about 20 bytes for each.
+# The number of scores of the run-off in memory at once; its temporaries take 20 bytes for each.
 _BLOCK_SCORES = 2**23
 
 
@@ -279,7 +279,7 @@ class _Powers:
         level = np.arange(top, -1, -1)
         used = np.pad(np.cumsum(count * level, axis=1), ((0, 0), (1, 0)))
         taken = np.pad(np.cumsum(count, axis=1), ((0, 0), (1, 0)))
-        # Levels taken whole, then as many of the next as still fit.
+        # Whole levels are taken first, then as many of the next level as still fit.
         gaps = gap.reshape(n_samples, -1)
         whole = np.zeros(gaps.shape, dtype=np.intp)
         for ended in used[:, 1:].T:
@@ -325,7 +325,7 @@ def _least_run_off(ranking, tally, c, powers):
     beyond = n_partitions + 1
     least = np.full(n_samples, beyond)
 
-    # The strongest class beside c, which any other rival has to overtake.
+    # Any other rival has to overtake the strongest class beside c.
     key = votes * n_classes + classes[::-1]
     key[every, c] = -1
     strong = key.argmax(axis=1)
@@ -336,7 +336,7 @@ def _least_run_off(ranking, tally, c, powers):
         prefers = prefers_first(ranking[w, rows], ranking[t, rows], w < t) & active[rows]
         power = 2 * prefers + ~active[rows]
         taken = 1 + voters[s, rows] - voters[t, rows].astype(np.int8)
-        # Nothing where t is the strongest itself.
+        # There is nothing to overtake where t is the strongest itself.
         ahead = votes[rows, s] - votes[rows, t] + (s < t)
         first = powers.needed(taken, 2, ahead)
         second = powers.needed(power, 2, final[rows, t])

@@ -11,7 +11,7 @@ from ._inputs import check_n_classes, check_noise
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LOG_HALF = -math.log(2.0)
-# Tails of less mass than this are cut from the walk, now and then.
+# Tails of the walk with less mass than this are cut off from time to time.
 _LOST_MASS = 2.0**-90
 
 

@@ -89,11 +89,14 @@ def priced_plurality_radius(ballots, prices, n_classes, *, open_set=False):
     winner, radius = plurality_radius(votes[:, :n_classes], open_set=open_set)
     # What it costs to turn each member at all, and whether that takes a vote from the winner.
     leave = prices.min(axis=2)
-    own = ballots == winner[:, None]
+    for_winner = ballots == winner[:, None]
     cost = np.full(len(ballots), NEVER)
     for t in range(n_targets):
         gap = votes.max(axis=1) - votes[:, t] + ((winner < t) & (t < n_classes))
-        one, two = np.where(own, leave, prices[:, :, t]), np.where(own, prices[:, :, t], NEVER)
+        one, two = (
+            np.where(for_winner, leave, prices[:, :, t]),
+            np.where(for_winner, prices[:, :, t], NEVER),
+        )
         attack = _least_cost(gap, one, two)
         cost = np.where(winner == t, cost, np.minimum(cost, attack))
     return winner, np.where(cost < NEVER, np.maximum(cost - 1, radius), radius)
@@ -222,9 +225,9 @@ def turning_prices(weights, y, n_classes, *, groups=None, open_set=False):
     weights = check_weights(weights, len(y))
     order = np.argsort(y, kind="stable")
     groups = np.arange(len(y)) if groups is None else np.asarray(groups)[order]
-    present, own = np.unique(y[order], return_inverse=True)
-    smoother = LabelSortedWeights(weights[:, order], own, len(present))
-    n_groups = np.array([len(np.unique(groups[own == c])) for c in range(len(present))])
+    present, codes = np.unique(y[order], return_inverse=True)
+    smoother = LabelSortedWeights(weights[:, order], codes, len(present))
+    n_groups = np.array([len(np.unique(groups[codes == c])) for c in range(len(present))])
     merge = _merger(groups)
     winner = np.zeros(len(weights), dtype=np.int64)
     prices = np.zeros((len(weights), n_classes + bool(open_set)), dtype=np.int64)
@@ -235,13 +238,13 @@ def turning_prices(weights, y, n_classes, *, groups=None, open_set=False):
         most = n_groups[block.winner]
         winner[block.rows] = present[block.winner]
         # Classes without rows have score 0 and differ in nothing but who wins ties.
-        absent = _largest(merge(magnitude + np.where(own == f, toward, 0.0)), most)
+        absent = _largest(merge(magnitude + np.where(codes == f, toward, 0.0)), most)
         for t in range(prices.shape[1]):
             k = np.searchsorted(present, t)
             known = k < len(present) and present[k] == t
             drops, lead = absent, score
             if known:
-                pair = (own == f) | (own == k)
+                pair = (codes == f) | (codes == k)
                 drops = _largest(merge(magnitude + np.where(pair, toward, 0.0)), most)
                 lead = score - block.scores[:, k]
             wins_ties = (t < winner[block.rows]) | (t == n_classes)

@@ -134,8 +134,8 @@ def _largest_miss_rate(misses, drawn, level) -> np.ndarray:
     It is the rate at which so few misses have probability `level`.
     """
     rate = np.ones(len(drawn))
-    some = misses < drawn
-    a, b = misses[some] + 1.0, (drawn - misses)[some].astype(np.float64)
+    has_hits = misses < drawn
+    a, b = misses[has_hits] + 1.0, (drawn - misses)[has_hits].astype(np.float64)
     # betainc(a, b, rate) is the probability of more misses than were seen.
     found = betaincinv(a, b, 1.0 - level)
     for widening in 2.0 ** np.arange(-40, 0):
@@ -143,7 +143,7 @@ def _largest_miss_rate(misses, drawn, level) -> np.ndarray:
         if not short.any():
             break
         found = np.where(short, np.minimum(found * (1 + widening) + 2.0**-1000, 1.0), found)
-    rate[some] = found
+    rate[has_hits] = found
     return rate
 
 

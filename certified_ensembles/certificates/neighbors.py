@@ -7,9 +7,14 @@ from .plurality import plurality_radius
 
 
 def nearest_neighbor_radius(
-    neighbor_codes, n_neighbors, n_classes, *, threat="insertion_deletion", complete=False,
+    neighbor_codes,
+    n_neighbors,
+    n_classes,
+    *,
+    threat="insertion_deletion",
+    complete=False,
     open_set=False,
-):  # fmt: skip
+):
     """Winner of a vote of the nearest training rows, and the operations that it survives.
 
     Parameters
@@ -103,9 +108,10 @@ def nearest_neighbor_radius(
         if n_classes == 1 and not open_set:
             continue
         radius[rows] = (
-            exchanged if exchange
+            exchanged
+            if exchange
             else _window_radius(codes[rows], winner[rows], k, n_classes, complete, open_set)
-        )  # fmt: skip
+        )
     return winner, radius
 
 

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Scores looked at together. Small enough for the caches, large enough to hide the interpreter.
+# The number of scores in one block: few enough for the caches, enough to hide the interpreter.
 _BLOCK_SCORES = 2**18
-# Entries of the class-by-class tables held together while the radii are searched.
+# The number of entries of class-by-class tables in memory at once while radii are searched.
 _BLOCK_TABLE = 2**20
 
 

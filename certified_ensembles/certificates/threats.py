@@ -3,7 +3,8 @@
 THREATS = ("insertion_deletion", "label_flip", "replacement")
 
 
-# Members that one operation of each threat can change, by what decides a row's partition.
+# The number of members that one operation of each threat can change, by what decides a row's
+# partition.
 _COSTS = {
     "features and label": (1, 2, 2),
     "features": (1, 1, 2),

@@ -16,7 +16,7 @@ from sklearn.datasets import fetch_file, get_data_home
 
 ENVIRONMENT_VARIABLE = "CERTIFIED_ENSEMBLES_DATA"
 
-# What damaged or foreign files make their readers raise.
+# The errors that readers raise on damaged or foreign files.
 _UNREADABLE = (
     OSError,
     EOFError,

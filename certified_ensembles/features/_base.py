@@ -46,7 +46,7 @@ class ImageTransformer(TransformerMixin, BaseEstimator):
         self._validate_params()
         name = type(self).__name__
         fixed = None if self.image_shape is None else checked_shape(self.image_shape)
-        with np.errstate(invalid="ignore"):  # its sum of huge values of both signs
+        with np.errstate(invalid="ignore"):  # it adds up huge values of both signs
             X = check_array(X, ensure_2d=False, allow_nd=True, estimator=self, input_name="X")
         shape = X.shape[1:]
         if len(shape) < 2:

@@ -230,15 +230,15 @@ class HOGFeatures(ImageTransformer):
             return along_y * grad_y - along_x * grad_x
 
         shares = np.empty((n, *grad_y.shape), dtype=np.float32)
-        before, here = cross(-1), cross(0)
+        previous, current = cross(-1), cross(0)
         for o, share in enumerate(shares):
-            after = cross(o + 1)
-            np.minimum(before, -after, out=share)
+            following = cross(o + 1)
+            np.minimum(previous, -following, out=share)
             np.maximum(share, 0, out=share)
             if not self.signed:
-                opposite = np.minimum(-before, after)
+                opposite = np.minimum(-previous, following)
                 share += np.maximum(opposite, 0, out=opposite)
-            before, here = here, after
+            previous, current = current, following
         return shares
 
     def _normalised(self, cells):

@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from .._deterministic import add_up, one_thread
 from ._base import ImageTransformer
 
-# Filters that share a product: 27 x 27 patches against 256 filters stay in the cache.
+# The number of filters in one product: 27 x 27 patches against 256 filters stay in the cache.
 _FILTERS_AT_ONCE = 256
-_N_PATCHES = 20_000  # from which filters and whitening are learned
-_N_ROUNDS = 10  # of k-means
+_N_PATCHES = 20_000  # filters and whitening are learned from this many patches
+_N_ROUNDS = 10  # k-means takes this many rounds
 
 
 class PatchFeatures(ImageTransformer):
@@ -219,9 +219,13 @@ class PatchFeatures(ImageTransformer):
                 )
         else:
             bank = _from_photographs(
-                n_channels, self.patch_size, self.n_filters, float(self.whitening),
-                float(self.contrast), self.seed,
-            )[1:]  # fmt: skip
+                n_channels,
+                self.patch_size,
+                self.n_filters,
+                float(self.whitening),
+                float(self.contrast),
+                self.seed,
+            )[1:]
         pool = self._pool(height, width)
         X_out = np.empty((X.shape[0], self._n_out()), dtype=np.float32)
 
@@ -348,19 +352,19 @@ class _Scratch:
         limit = np.float32(self.settings.threshold)
         out = out.reshape(len(pool), 2, -1)
         for start in range(0, projection.shape[1], _FILTERS_AT_ONCE):
-            own = slice(start, min(start + _FILTERS_AT_ONCE, projection.shape[1]))
-            width = own.stop - own.start
+            columns = slice(start, min(start + _FILTERS_AT_ONCE, projection.shape[1]))
+            width = columns.stop - columns.start
             answers, passed = self.answers.ravel(), self.passed.ravel()
             answers = answers[: len(self.answers) * width].reshape(-1, width)
             passed = passed[: answers.size].reshape(-1, width)
-            np.matmul(self.patches.T, projection[:, own], out=answers)
-            answers -= offset[own]
+            np.matmul(self.patches.T, projection[:, columns], out=answers)
+            answers -= offset[columns]
             np.maximum(answers, limit, out=passed)
             passed -= limit
-            out[:, 0, own] = pool @ passed
+            out[:, 0, columns] = pool @ passed
             np.minimum(answers, -limit, out=passed)
             passed += limit
-            out[:, 1, own] = -(pool @ passed)
+            out[:, 1, columns] = -(pool @ passed)
 
     def _triangle(self, bank, pool, out):
         projection, offset, (whiten, centre) = bank

@@ -113,11 +113,11 @@ def draw_boxes(n, height, width, generator, *, area=(0.2, 1.0), ratio=(3 / 4, 4 
         Top, left, height and width, within the image. Where none of several draws fits into the
         image, the box is the largest central one of an allowed ratio.
     """
-    share = uniform((n, _TRIES), *area, generator) * (height * width)
+    pixels = uniform((n, _TRIES), *area, generator) * (height * width)
     aspect = uniform((n, _TRIES), math.log(ratio[0]), math.log(ratio[1]), generator).exp()
     place = torch.rand((n, 2), generator=generator)
-    high = (share / aspect).sqrt().round().long()
-    wide = (share * aspect).sqrt().round().long()
+    high = (pixels / aspect).sqrt().round().long()
+    wide = (pixels * aspect).sqrt().round().long()
     fits = (high >= 1) & (high <= height) & (wide >= 1) & (wide <= width)
     first = fits.int().argmax(dim=1, keepdim=True)
     # A central box, for the images in which no draw fits.
@@ -209,9 +209,10 @@ def hue(images, shifts):
     red, green, blue = images.unbind(1)
     safe = torch.where(chroma > 0, chroma, 1)
     sector = torch.where(
-        channel == 0, (green - blue) / safe,
+        channel == 0,
+        (green - blue) / safe,
         torch.where(channel == 1, (blue - red) / safe + 2, (red - green) / safe + 4),
-    )  # fmt: skip
+    )
     sector = sector + 6 * _columns(shifts, images)[:, 0]
     # A colour as a function of its sector: one formula for all three channels.
     offset = torch.tensor([5.0, 3.0, 1.0], device=images.device, dtype=images.dtype)
@@ -223,7 +224,9 @@ def hue(images, shifts):
 _COLOUR_STEPS = (brightness, contrast, saturation, hue)
 
 
-def draw_jitter(n, generator, *, strength=(0.4, 0.4, 0.4, 0.1), share=0.8, share_grey=0.2):
+def draw_jitter(
+    n, generator, *, strength=(0.4, 0.4, 0.4, 0.1), probability=0.8, grey_probability=0.2
+):
     """Draw colour changes for n images.
 
     Parameters
@@ -234,9 +237,9 @@ def draw_jitter(n, generator, *, strength=(0.4, 0.4, 0.4, 0.1), share=0.8, share
     strength : tuple of 4 floats
         Factors of brightness, contrast and saturation lie within 1 - strength and 1 + strength;
         the hue turns by at most its strength.
-    share : float
+    probability : float
         Probability that the colours of an image change at all.
-    share_grey : float
+    grey_probability : float
         Probability that it ends up grey.
 
     Returns
@@ -251,8 +254,8 @@ def draw_jitter(n, generator, *, strength=(0.4, 0.4, 0.4, 0.1), share=0.8, share
     neutral = torch.tensor([1.0, 1.0, 1.0, 0.0])
     amounts = neutral + spread * uniform((n, 4), -1.0, 1.0, generator)
     order = torch.rand((n, 4), generator=generator).argsort(dim=1, stable=True)
-    changed = torch.rand(n, generator=generator) < share
-    return amounts, order, changed, torch.rand(n, generator=generator) < share_grey
+    changed = torch.rand(n, generator=generator) < probability
+    return amounts, order, changed, torch.rand(n, generator=generator) < grey_probability
 
 
 def jitter(images, amounts, order, changed, grey):
@@ -280,9 +283,9 @@ def jitter(images, amounts, order, changed, grey):
             )
         ]
         parts.append(images[groups[-1].to(images.device)])
-        # Putting the parts back is a gather: faster on a GPU than writing to chosen rows.
-        back = torch.cat(groups).argsort()
-        images = torch.cat(parts)[back.to(images.device)]
+        # The parts are put in order by a gather, which a GPU does faster than to write to rows.
+        order_of_parts = torch.cat(groups).argsort()
+        images = torch.cat(parts)[order_of_parts.to(images.device)]
     if images.shape[1] == 3:
         chosen = grey.to(images.device).view(-1, 1, 1, 1)
         images = torch.where(chosen, grey_of(images), images)

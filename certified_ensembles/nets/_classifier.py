@@ -27,9 +27,10 @@ from ._training import (
     stream,
 )
 
-# Rows are scored in blocks of this many, the last one filled up: a row's scores must not depend
-# on how many rows stand beside it.
+# Rows are scored in blocks of this many, to which the last one is filled up: a row's scores must
+# not depend on how many rows stand beside it.
 _BLOCK_ROWS = 256
+# The most members that may train side by side.
 _MOST_SLOTS = 128
 
 
@@ -119,14 +120,31 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
     """
 
     def __init__(
-        self, module, *, criterion=nn.CrossEntropyLoss, train_split=None, classes=None,
-        random_state=0, normalize="channel", crop_padding=0, flip=False, lr_milestones=(),
-        lr_factor=0.2, stack_size=None, precision="float32", verbose=0, **kwargs,
-    ):  # fmt: skip
+        self,
+        module,
+        *,
+        criterion=nn.CrossEntropyLoss,
+        train_split=None,
+        classes=None,
+        random_state=0,
+        normalize="channel",
+        crop_padding=0,
+        flip=False,
+        lr_milestones=(),
+        lr_factor=0.2,
+        stack_size=None,
+        precision="float32",
+        verbose=0,
+        **kwargs,
+    ):
         super().__init__(
-            module, criterion=criterion, train_split=train_split, classes=classes,
-            verbose=verbose, **kwargs,
-        )  # fmt: skip
+            module,
+            criterion=criterion,
+            train_split=train_split,
+            classes=classes,
+            verbose=verbose,
+            **kwargs,
+        )
         self.random_state = random_state
         self.normalize = normalize
         self.crop_padding = crop_padding
@@ -156,8 +174,8 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         return self.get_params_for("iterator_train").get("shuffle", True)
 
     @property
-    def plain(self):
-        """Whether nothing of the user's runs during the training but the module."""
+    def runs_no_user_code(self):
+        """Whether no code of the user runs during the training but the module."""
         return (
             type(self) is SeededNetClassifier
             and self.callbacks in (None, "disable")
@@ -202,9 +220,12 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
     def initial_module(self, shape):
         """Return a new network with the weights that the seed means."""
         module = seeded_module(
-            self.module, self.get_params_for("module"), shape, len(self.classes_),
+            self.module,
+            self.get_params_for("module"),
+            shape,
+            len(self.classes_),
             self.random_state,
-        )  # fmt: skip
+        )
         return module.to(PRECISIONS[self.precision])
 
     def initialize_module(self):
@@ -269,13 +290,13 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         """Train on what :meth:`prepare` returned, at least two rows of it."""
         with reproducible():
             self.initialize()
-            own = self.plain and operations_of(self.module_) is not None
-            with global_seed(int(stream(self.random_state, 2) % 2**32), needed=not own):
+            is_known = self.runs_no_user_code and operations_of(self.module_) is not None
+            with global_seed(int(stream(self.random_state, 2) % 2**32), needed=not is_known):
                 self.notify("on_train_begin", X=X, y=codes)
                 try:
                     self.fit_loop(X, codes)
                 except KeyboardInterrupt:
-                    if self.plain:  # else a callback may have asked to stop
+                    if self.runs_no_user_code:  # else a callback may have asked to stop
                         raise
                 self.notify("on_train_end", X=X, y=codes)
         return self.finish(self.module_)
@@ -370,23 +391,23 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         return self._scores(as_rows(X, self.precision))
 
     @classmethod
-    def scores_together(cls, voters, block):
-        """Return the :meth:`decision_function` of every voter on the same rows, bit for bit.
+    def scores_together(cls, members, block):
+        """Return the :meth:`decision_function` of every member on the same rows, bit for bit.
 
         Parameters
         ----------
-        voters : list of SeededNetClassifier
+        members : list of SeededNetClassifier
             Fitted.
         block : array-like of shape (n, ...)
 
         Returns
         -------
-        scores : list of ndarray of shape (n, n_classes of the voter)
+        scores : list of ndarray of shape (n, n_classes of the member)
         """
-        if not voters:
+        if not members:
             return []
-        X = as_rows(block, voters[0].precision)
-        return [voter._scores(X) for voter in voters]
+        X = as_rows(block, members[0].precision)
+        return [member._scores(X) for member in members]
 
     def _scores(self, X):
         if tuple(X.shape[1:]) != self.row_shape_:

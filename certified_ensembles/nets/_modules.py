@@ -125,10 +125,11 @@ class NetworkInNetwork(nn.Module):
         full, middle, narrow = (max(1, round(width * c)) for c in (192, 160, 96))
         halve = {"kernel_size": 3, "stride": 2, "padding": 1}
         blocks = [
-            nn.Sequential(*_nin_block(in_channels, (full, middle, narrow), 5),
-                          nn.MaxPool2d(**halve)),
+            nn.Sequential(
+                *_nin_block(in_channels, (full, middle, narrow), 5), nn.MaxPool2d(**halve)
+            ),
             nn.Sequential(*_nin_block(narrow, (full, full, full), 5), nn.AvgPool2d(**halve)),
-        ]  # fmt: skip
+        ]
         blocks += [nn.Sequential(*_nin_block(full, (full,) * 3, 3)) for _ in range(n_blocks - 2)]
         self.blocks = nn.ModuleList(blocks)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -263,9 +264,12 @@ class _Residual(nn.Module):
     def __init__(self, in_channels, out_channels, stride):
         super().__init__()
         self.path = nn.Sequential(
-            _conv(in_channels, out_channels, 3, stride), nn.BatchNorm2d(out_channels), nn.ReLU(),
-            _conv(out_channels, out_channels, 3), nn.BatchNorm2d(out_channels),
-        )  # fmt: skip
+            _conv(in_channels, out_channels, 3, stride),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            _conv(out_channels, out_channels, 3),
+            nn.BatchNorm2d(out_channels),
+        )
         self.shortcut = nn.Identity()
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(

@@ -98,18 +98,21 @@ def check_settings(net):
             f"module is an object, of {type(net.module).__name__}, which a second training "
             "would find trained: pass the class, and its arguments as module__name."
         )
-    if size is not None and size != 1 and (not isinstance(size, Integral) or size % 8
-                                           or size < 1):  # fmt: skip
+    is_default_or_one = size is None or size == 1
+    if not is_default_or_one and (not isinstance(size, Integral) or size % 8 or size < 1):
         raise ValueError(f"stack_size={size!r} is neither 1 nor a multiple of 8.")
     for name, least in (("batch_size", 1), ("max_epochs", 0), ("crop_padding", 0)):
         value = getattr(net, name)
         if not isinstance(value, Integral) or value < least:
             raise ValueError(f"{name}={value!r} is no integer of {least} or more.")
     for name, allowed in (
-        ("train_split", (None,)), ("warm_start", (False,)), ("iterator_train", (DataLoader,)),
-        ("normalize", ("channel", "feature", None)), ("precision", tuple(PRECISIONS)),
+        ("train_split", (None,)),
+        ("warm_start", (False,)),
+        ("iterator_train", (DataLoader,)),
+        ("normalize", ("channel", "feature", None)),
+        ("precision", tuple(PRECISIONS)),
         ("dataset", (Dataset,)),
-    ):  # fmt: skip
+    ):
         value = getattr(net, name)
         if not any(value is a or (isinstance(value, str) and value == a) for a in allowed):
             raise ValueError(

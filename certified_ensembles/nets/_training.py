@@ -1,4 +1,4 @@
-"""What the training of a member is made of: its batches, its draws, its constants, its machine.
+"""The parts of a member's training: its batches, its draws, its constants, its machine.
 
 Everything here is a function of one member's rows and seed. Draws come from a generator of the
 member's own, on the CPU, so that every device sees the same ones.
@@ -18,7 +18,7 @@ from ._augment import crop, draw_crops, draw_flips, flip
 PRECISIONS = {
     "float32": torch.float32,
     "float64": torch.float64,
-    "bfloat16": torch.float32,  # of weights and sums; products in bfloat16
+    "bfloat16": torch.float32,  # weights and sums are float32, products bfloat16
 }
 
 
@@ -50,7 +50,7 @@ def batch_lengths(n, batch_size):
 
 
 def at_least_two(X, y):
-    """Return rows and labels, a single row twice, for the same reason."""
+    """Return rows and labels, a single row twice: batch normalisation needs two."""
     return (X.repeat(2, *[1] * (X.ndim - 1)), y.repeat(2)) if len(y) == 1 else (X, y)
 
 
@@ -209,9 +209,12 @@ def seeded_module(module, kwargs, shape, n_classes, seed):
     module : torch.nn.Module
         On the CPU.
     """
-    own = torch.Generator().manual_seed(int(seed))
-    known = {"in_channels": shape[0], "n_features": int(np.prod(shape)), "n_classes": n_classes,
-             "generator": own}  # fmt: skip
+    known = {
+        "in_channels": shape[0],
+        "n_features": int(np.prod(shape)),
+        "n_classes": n_classes,
+        "generator": torch.Generator().manual_seed(int(seed)),
+    }
     try:
         taken = inspect.signature(module).parameters
     except ValueError:
@@ -240,44 +243,47 @@ class _Deterministic:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._depth = self._n_careful = 0
+        self._depth = self._n_strict = 0
 
     @contextlib.contextmanager
-    def __call__(self, careful):
-        self._enter(careful)
+    def __call__(self, strict):
+        self._enter(strict)
         try:
             yield
         finally:
-            self._leave(careful)
+            self._leave(strict)
 
-    def _enter(self, careful):
+    def _enter(self, strict):
         with self._lock:
             if self._depth == 0:
                 self._before = (
-                    torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
+                    torch.get_num_threads(),
+                    torch.are_deterministic_algorithms_enabled(),
                     torch.is_deterministic_algorithms_warn_only_enabled(),
-                    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark,
-                    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32,
+                    torch.backends.cudnn.deterministic,
+                    torch.backends.cudnn.benchmark,
+                    torch.backends.cudnn.allow_tf32,
+                    torch.backends.cuda.matmul.allow_tf32,
                     torch.utils.deterministic.fill_uninitialized_memory,
-                )  # fmt: skip
+                )
                 # cuBLAS adds in a fixed order only with a workspace of a fixed size.
                 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
                 self._switch(True, False, True, False, False, False, True)
             self._depth += 1
-            self._count(careful)
+            self._count(strict)
             torch.set_num_threads(1)
 
-    def _leave(self, careful):
+    def _leave(self, strict):
         with self._lock:
             self._depth -= 1
-            self._count(-careful)
+            self._count(-strict)
             torch.set_num_threads(self._before[0])
             if self._depth == 0:
                 self._switch(*self._before[1:])
 
-    def _count(self, careful):
-        self._n_careful += careful
-        torch.utils.deterministic.fill_uninitialized_memory = self._n_careful > 0
+    def _count(self, strict):
+        self._n_strict += strict
+        torch.utils.deterministic.fill_uninitialized_memory = self._n_strict > 0
 
     @staticmethod
     def _switch(on, warn_only, cudnn, benchmark, tf32_cudnn, tf32_matmul, fill):
@@ -293,17 +299,18 @@ _deterministic = _Deterministic()
 
 
 @contextlib.contextmanager
-def reproducible(*, careful=True):
+def reproducible(*, strict=True):
     """Run torch on one thread, with algorithms that repeat themselves; restore all after.
 
     Parameters
     ----------
-    careful : bool, default=True
+    strict : bool, default=True
         Whether new memory is filled before it is used, for modules that read what they never
-        wrote. Operations known not to need it say False: it takes as long as some of them. The
-        switch belongs to the process, so memory is filled while any thread is careful.
+        wrote. False is for operations that are known not to do so, as filling takes as long as
+        some of them. The switch belongs to the process, so memory is filled while any thread is
+        strict.
     """
-    with one_thread, _deterministic(careful):
+    with one_thread, _deterministic(strict):
         yield
 
 

@@ -154,9 +154,9 @@ class LaplacianEigenmap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         k = min(self.n_neighbors, n_nodes - 1)
         found = self._neighbours(self.nodes_, k + 1)
         # Rounding may put a row behind another: where it is not found, the last one goes.
-        own = found == np.arange(n_nodes)[:, None]
-        own[~own.any(axis=1), -1] = True
-        columns = found[~own]
+        is_itself = found == np.arange(n_nodes)[:, None]
+        is_itself[~is_itself.any(axis=1), -1] = True
+        columns = found[~is_itself]
         start = np.arange(0, n_nodes * k + 1, k)
         graph = sp.csr_array((np.full(len(columns), 0.5), columns, start), (n_nodes, n_nodes))
         return (graph + graph.T).tocsr()
@@ -195,7 +195,7 @@ class LaplacianEigenmap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         X = validate_data(self, X, dtype=np.float64, reset=False)
         found = self._neighbours(X, min(self.n_neighbors, len(self.nodes_)))
         total = np.zeros((len(X), self.embedding_.shape[1]))
-        for j in range(found.shape[1]):  # one by one: a fixed order of summation
+        for j in range(found.shape[1]):  # one at a time, so that the order of summation is fixed
             total += self.embedding_[found[:, j]]
         return total / found.shape[1] / np.maximum(self.eigenvalues_, 0.1)
 

@@ -12,8 +12,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..certificates.linear import linear_smoother_winner
-from ._linear_smoother import HEADS, LinearSmoother
-from ._weights import ClusterHead, KernelVoteHead
+from ._linear_smoother import LinearSmoother
+from ._weights import ClusterWeights, KernelVoteWeights, label_free_weights_of
 
 
 def label_free_weights(estimator, X_train, X_test, *, representation=None):
@@ -82,7 +82,7 @@ def class_scores(smoother, X, codes, n_classes):
 
     winner, scores = smoother.map(score, X)
     shares = _on_simplex(scores)
-    # Rounding may have put the winner behind, or level with a smaller class.
+    # Rounding may have put the winner behind another class, or level with a smaller one.
     behind = np.flatnonzero(shares.argmax(axis=1) != winner)
     shares[behind, winner[behind]] = np.nextafter(shares[behind].max(axis=1), 2)
     return winner, shares
@@ -99,7 +99,7 @@ def _on_simplex(scores):
 
 
 class _Voter(ClassifierMixin, BaseEstimator):
-    """A classifier that asks a linear smoother built from its own parameters."""
+    """A classifier that predicts by a linear smoother built from its own parameters."""
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
@@ -123,7 +123,7 @@ class _Voter(ClassifierMixin, BaseEstimator):
         self._codes = self._smoother.arrange(codes)
         return self
 
-    def _ask(self, X):
+    def _winners_and_shares(self, X):
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         return class_scores(self._smoother, X, self._codes, len(self.classes_))
@@ -140,7 +140,7 @@ class _Voter(ClassifierMixin, BaseEstimator):
         -------
         y_pred : ndarray of shape (n_samples,)
         """
-        winner, _ = self._ask(X)
+        winner, _ = self._winners_and_shares(X)
         return self.classes_[winner]
 
     def predict_proba(self, X):
@@ -156,7 +156,7 @@ class _Voter(ClassifierMixin, BaseEstimator):
         proba : ndarray of shape (n_samples, n_classes)
             Rows sum to one; not calibrated.
         """
-        return self._ask(X)[1]
+        return self._winners_and_shares(X)[1]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -286,4 +286,5 @@ class NadarayaWatson(_Voter):
         self.n_jobs = n_jobs
 
 
-HEADS |= {ClusterVote: ClusterHead, NadarayaWatson: KernelVoteHead}
+label_free_weights_of(ClusterVote)(ClusterWeights)
+label_free_weights_of(NadarayaWatson)(KernelVoteWeights)

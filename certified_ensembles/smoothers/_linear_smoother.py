@@ -2,14 +2,7 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_clusterer
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LinearRegression, Ridge, RidgeClassifier
-from sklearn.neighbors import (
-    KNeighborsClassifier,
-    KNeighborsRegressor,
-    RadiusNeighborsClassifier,
-    RadiusNeighborsRegressor,
-)
+from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
@@ -19,21 +12,7 @@ from .._data.containers import as_table
 from .._data.views import view_of
 from .._deterministic import one_thread
 from ..representations._label_free import LabelFreeFeatures
-from ._weights import ClusterHead, Head, KernelRidgeHead, NeighboursHead, RidgeHead
-
-# By exact type: a subclass may predict in its own way. Our own smoothers join where they are
-# defined.
-HEADS = {
-    KNeighborsClassifier: NeighboursHead,
-    KNeighborsRegressor: NeighboursHead,
-    KernelRidge: KernelRidgeHead,
-    LinearRegression: RidgeHead,
-    RadiusNeighborsClassifier: NeighboursHead,
-    RadiusNeighborsRegressor: NeighboursHead,
-    Ridge: RidgeHead,
-    RidgeClassifier: RidgeHead,
-}
-
+from ._weights import ClusterWeights, WeightsRule, known_smoothers, weights_rule
 
 # ---------------------------------------------------------------- recognising and refusing
 
@@ -45,12 +24,12 @@ def _refuse(estimator, reason):
     )
 
 
-def _head_of(estimator):
+def _rule_of(estimator):
     """Return what computes the weights of an estimator, or raise the reason why nothing can."""
-    head = HEADS.get(type(estimator), ClusterHead if is_clusterer(estimator) else None)
-    if head is not None:
-        reason = head.refusal(estimator)
-        return head if reason is None else _refuse(estimator, reason)
+    rule = weights_rule(estimator) or (ClusterWeights if is_clusterer(estimator) else None)
+    if rule is not None:
+        reason = rule.refusal(estimator)
+        return rule if reason is None else _refuse(estimator, reason)
     if "cv" in estimator.get_params(deep=False):
         _refuse(
             estimator,
@@ -58,7 +37,7 @@ def _head_of(estimator):
             "flipped label may change every weight. Choose them on other data and pass the plain "
             "estimator, such as RidgeClassifier(alpha=...)",
         )
-    names = ", ".join(sorted(cls.__name__ for cls in HEADS))
+    names = ", ".join(known_smoothers())
     return _refuse(
         estimator,
         f"{type(estimator).__name__} is not known to have weights that depend on features alone. "
@@ -188,7 +167,7 @@ class LinearSmoother(BaseEstimator):
         steps, last = _split(RidgeClassifier() if self.estimator is None else self.estimator)
         if self.representation is not None:
             steps = [self.representation, *steps]
-        head = _head_of(last)
+        rule = _rule_of(last)
         self._features = LabelFreeFeatures(
             steps, random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory
         )
@@ -197,13 +176,13 @@ class LinearSmoother(BaseEstimator):
         self.n_train_ = len(self.order_)
         self._row_of_copy = self._features.row_of_copy
         with one_thread:
-            self._head = head(self._features.clone(last), rows, np.bincount(self._row_of_copy))
+            self._rule = rule(self._features.clone(last), rows, np.bincount(self._row_of_copy))
         return self
 
     @property
     def casts_votes(self):
         """Whether scores are votes, rather than estimates of the indicator of each class."""
-        return self._head.votes
+        return self._rule.votes
 
     def arrange(self, codes):
         """Put the labels of the training rows in the order of the weights' columns.
@@ -240,7 +219,7 @@ class LinearSmoother(BaseEstimator):
         features = numeric_features(self._features.transform(X))
         keys = self._keys(features)
         if keys is not None:
-            _, rows_of, back = np.unique(keys, return_index=True, return_inverse=True)
+            _, rows_of, inverse = np.unique(keys, return_index=True, return_inverse=True)
             features = features[rows_of]
 
         blocks = map_blocks(
@@ -251,17 +230,15 @@ class LinearSmoother(BaseEstimator):
             then=lambda weights: function(self._with_copies(weights)),
             verbose=self.verbose,
         )
-        arrays = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
-        return arrays if keys is None else [array[back] for array in arrays]
 
     def _keys(self, features):
         """Return the cluster of every row where that decides its weights, else None."""
-        if type(self._head).keys is Head.keys:  # it knows of none
+        if type(self._rule).keys is WeightsRule.keys:  # it knows of none
             return None
-        return np.concatenate(list(map_blocks(self._head.keys, features, n_jobs=1)))
+        return np.concatenate(list(map_blocks(self._rule.keys, features, n_jobs=1)))
 
     def _weights(self, rows):
-        return np.asarray(self._head.weights(rows))
+        return np.asarray(self._rule.weights(rows))
 
     def _with_copies(self, weights):
         """Return weights of the different rows as weights of all rows."""

@@ -1,7 +1,8 @@
 """The weights of each kind of linear smoother: label-free, from features alone.
 
-A head is built from the different training rows and how often each occurs, and returns the
-weight of *one* copy of each row at a block of test rows. Copies of a row get equal weights, also
+A rule is built from the distinct training rows and how often each occurs, and returns the weight
+of *one* copy of each row at a block of test rows. It registers the estimators that it is for with
+:func:`label_free_weights_of`. Copies of a row get equal weights, also
 where scikit-learn would keep only some of them as neighbours: anything else would have to choose
 between rows that differ in nothing but their labels.
 """
@@ -11,24 +12,55 @@ import scipy.sparse as sp
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh, svd
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import LinearRegression, Ridge, RidgeClassifier
 from sklearn.metrics import pairwise_distances
 from sklearn.metrics.pairwise import euclidean_distances, pairwise_kernels
+from sklearn.neighbors import (
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
 from sklearn.utils import get_tags
 
 from .._data.nearest import smallest
 from .._deterministic import one_thread
 
+# From the exact type of an estimator to its rule: a subclass may predict in its own way.
+_RULES = {}
 
-class Head:
-    """Weights of a fitted smoother.
+
+def label_free_weights_of(*estimator_types):
+    """Register a class as what computes the weights of estimators, by their exact types."""
+
+    def register(rule):
+        _RULES.update(dict.fromkeys(estimator_types, rule))
+        return rule
+
+    return register
+
+
+def weights_rule(estimator):
+    """Return the registered class that computes the weights of an estimator, or None."""
+    return _RULES.get(type(estimator))
+
+
+def known_smoothers(base=object):
+    """Return the sorted names of the registered estimators that derive from a class."""
+    return sorted(cls.__name__ for cls in _RULES if issubclass(cls, base))
+
+
+class WeightsRule:
+    """The weights of a fitted smoother.
 
     Parameters
     ----------
     estimator : estimator
         Holds the parameters; it is not fitted.
-    rows : ndarray or CSR matrix of shape (n_different, n_features), float64
-        The different training rows.
-    counts : ndarray of shape (n_different,)
+    rows : ndarray or CSR matrix of shape (n_distinct, n_features), float64
+        The distinct training rows.
+    counts : ndarray of shape (n_distinct,)
         How often each of them occurs.
     """
 
@@ -43,18 +75,19 @@ class Head:
         """Say why these parameters have no label-free weights and what to do, or None."""
 
     def weights(self, X):
-        """Return (n_samples, n_different) weights at a block of test rows."""
+        """Return (n_samples, n_distinct) weights at a block of test rows."""
         raise AssertionError("abstract")  # pragma: no cover
 
     def keys(self, X):
         """Return integers such that rows with one key have the same weights, or None."""
 
 
-def _number(value):
+def _is_number(value):
     return np.ndim(value) == 0
 
 
-class RidgeHead(Head):
+@label_free_weights_of(Ridge, RidgeClassifier, LinearRegression)
+class RidgeWeights(WeightsRule):
     """Rows of the hat matrix of a least-squares fit, centred if it has an intercept."""
 
     votes = False
@@ -89,15 +122,18 @@ class RidgeHead(Head):
                 f"class_weight={estimator.class_weight!r} weighs a row by its label. Set "
                 "class_weight=None"
             )
-        if not _number(getattr(estimator, "alpha", 0.0)):
+        if not _is_number(getattr(estimator, "alpha", 0.0)):
             return "alpha is an array, one value a class. Set alpha to one number"
         return None
 
     def _matrix(self, alpha):
         """Return what is inverted: features by features if these are fewer, else rows by rows."""
         if self.primal:
-            weighted = self.rows.T.multiply(self.counts).T if sp.issparse(self.rows) \
-                else self.rows * self.counts[:, None]  # fmt: skip
+            weighted = (
+                self.rows.T.multiply(self.counts).T
+                if sp.issparse(self.rows)
+                else self.rows * self.counts[:, None]
+            )
             gram = self.rows.T @ weighted
             if sp.issparse(gram):
                 gram = gram.toarray() - self.n_train * np.outer(self.mean, self.mean)
@@ -141,7 +177,8 @@ class RidgeHead(Head):
         return product - (X @ self.mean) + self.mean @ self.mean
 
 
-class KernelRidgeHead(Head):
+@label_free_weights_of(KernelRidge)
+class KernelRidgeWeights(WeightsRule):
     """Rows of ``k(x, X) (K + alpha I)^-1``."""
 
     votes = False
@@ -164,7 +201,7 @@ class KernelRidgeHead(Head):
 
     @staticmethod
     def refusal(estimator):
-        if not _number(estimator.alpha):
+        if not _is_number(estimator.alpha):
             return "alpha is an array, one value a class. Set alpha to one number"
         return _kernel_refusal(estimator)
 
@@ -175,7 +212,7 @@ class KernelRidgeHead(Head):
         return cho_solve(self.factor, kernel).T / self.counts
 
 
-class KernelVoteHead(Head):
+class KernelVoteWeights(WeightsRule):
     """One vote of size ``k(x, x_j)`` a row."""
 
     refusal = staticmethod(lambda estimator: _kernel_refusal(estimator))
@@ -199,7 +236,13 @@ def kernel_matrix(estimator, X, Y):
     return pairwise_kernels(X, Y, metric=estimator.kernel, filter_params=True, **params)
 
 
-class NeighboursHead(Head):
+@label_free_weights_of(
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
+class NeighborsWeights(WeightsRule):
     """Votes of the nearest rows, or of those within a radius; ties by canonical order."""
 
     def __init__(self, estimator, rows, counts):
@@ -251,8 +294,8 @@ class NeighboursHead(Head):
             distance = distance[:, self.row_of_copy]
         found = smallest(distance, self.n_neighbors)
         votes = np.zeros(distance.shape)
-        own = self._votes(np.take_along_axis(distance, found, axis=1))
-        np.put_along_axis(votes, found, own, axis=1)
+        found_votes = self._votes(np.take_along_axis(distance, found, axis=1))
+        np.put_along_axis(votes, found, found_votes, axis=1)
         if len(self.counts) < len(self.row_of_copy):
             votes = np.add.reduceat(votes, self.first, axis=1) / self.counts
         return votes
@@ -273,12 +316,12 @@ class NeighboursHead(Head):
         if callable(rule):
             return np.asarray(rule(distance), dtype=float)
         nearest = distance.min(axis=1, keepdims=True)
-        same = distance == 0
-        relative = np.divide(nearest, distance, out=np.ones_like(distance), where=~same)
-        return np.where((nearest == 0) & ~same, 0.0, relative)
+        is_zero = distance == 0
+        relative = np.divide(nearest, distance, out=np.ones_like(distance), where=~is_zero)
+        return np.where((nearest == 0) & ~is_zero, 0.0, relative)
 
 
-class ClusterHead(Head):
+class ClusterWeights(WeightsRule):
     """One vote of every row of the same cluster, and one against of all others if wanted."""
 
     def __init__(self, estimator, rows, counts):

@@ -198,7 +198,7 @@ def test_mixed_frames_hash_cell_by_cell():
 
 
 def test_cells_without_canonical_bytes_are_refused():
-    with pytest.raises(TypeError, match="type dict .* has no canonical form"):
+    with pytest.raises(TypeError, match="has no canonical form"):
         ContentHasher()(np.array([[{}, 1]], dtype=object))
     with pytest.raises(TypeError, match="dtype complex128"):
         ContentHasher()(np.array([[1j]]))

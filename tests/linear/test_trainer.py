@@ -17,8 +17,8 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation
-from certified_ensembles._linear.problems import Task
-from certified_ensembles._linear.trainer import heads_trainer
+from certified_ensembles._linear.problems import LinearProblem
+from certified_ensembles._linear.trainer import linear_trainer
 
 EXACT = {"tol": 1e-10, "max_iter": 20_000}
 HEADS = [
@@ -36,7 +36,7 @@ KINDS = [RidgeClassifier(), LogisticRegression(), NearestCentroid(), LinearDiscr
 def train(estimator, rows, labels):
     """Return clones of an estimator, trained together."""
     heads = [clone(estimator) for _ in rows]
-    return heads_trainer(estimator)(heads, rows, labels)
+    return linear_trainer(estimator)(heads, rows, labels)
 
 
 def problem(rng, n_rows=None, n_features=None, n_classes=None):
@@ -192,7 +192,7 @@ UNUSUAL = [
 
 @pytest.mark.parametrize("estimator", UNUSUAL, ids=str)
 def test_what_is_unusual_is_left_to_clones(estimator):
-    assert heads_trainer(estimator) is None
+    assert linear_trainer(estimator) is None
 
 
 @pytest.mark.filterwarnings("ignore:self.within_class_std_dev_:UserWarning")
@@ -367,7 +367,7 @@ def test_discriminants_of_almost_collinear_features_are_resolved(n_rows, share):
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40), (260, 300)])
 @pytest.mark.parametrize("smallest", [1e-3, 1e-4, 3e-5])
 def test_discriminants_keep_directions_of_all_lengths(shape, smallest, monkeypatch):
-    monkeypatch.setattr(Task, "fit_alone", None)  # products do
+    monkeypatch.setattr(LinearProblem, "fit_alone", None)  # products do
     rng = np.random.default_rng(3)
     n = min(shape)
     left, right = (np.linalg.qr(rng.normal(size=(m, n)))[0] for m in shape)
@@ -387,7 +387,7 @@ def test_discriminants_keep_directions_of_all_lengths(shape, smallest, monkeypat
     "estimator", [RidgeClassifier(), LogisticRegression(tol=1e-6, C=0.1)], ids=str
 )
 def test_large_heads_are_those_of_scikit_learn(estimator, shape, monkeypatch):
-    monkeypatch.setattr(Task, "fit_alone", None)  # ours to the end
+    monkeypatch.setattr(LinearProblem, "fit_alone", None)  # ours to the end
     rng = np.random.default_rng(4)
     X, y = large_problem(rng, *shape)
     head = train(estimator, [X], [y])[0]

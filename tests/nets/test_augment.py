@@ -73,7 +73,7 @@ def test_an_image_is_changed_alike_in_any_company(name):
         "crop": (augment.draw_crops(n, 2, seeded()),),
         "flip": (augment.draw_flips(n, seeded()),),
         "resized_crop": (augment.draw_boxes(n, 7, 7, seeded()),),
-        "jitter": augment.draw_jitter(n, seeded(1), share_grey=0.5),
+        "jitter": augment.draw_jitter(n, seeded(1), grey_probability=0.5),
     }[name]
     extra = (2,) if name == "crop" else ()
     change = getattr(augment, name)
@@ -230,7 +230,9 @@ def test_brightness_contrast_and_saturation_are_their_formulas():
 
 def test_jitter_applies_the_four_steps_in_each_images_own_order():
     X = images(n=8)
-    amounts, order, changed, grey = augment.draw_jitter(8, seeded(2), share=0.7, share_grey=0.3)
+    amounts, order, changed, grey = augment.draw_jitter(
+        8, seeded(2), probability=0.7, grey_probability=0.3
+    )
     assert 0 < changed.sum() < 8
     assert 0 < grey.sum() < 8
     assert len(order.unique(dim=0)) > 2
@@ -258,7 +260,9 @@ def test_amounts_respect_their_strength():
 
 def test_images_of_one_channel_change_in_brightness_and_contrast_only():
     X = images(channels=1)
-    amounts, order, changed, grey = augment.draw_jitter(6, seeded(), share=1.0, share_grey=1.0)
+    amounts, order, changed, grey = augment.draw_jitter(
+        6, seeded(), probability=1.0, grey_probability=1.0
+    )
     amounts[:, :2] = 1.0
     assert torch.allclose(augment.jitter(X, amounts, order, changed, grey), X, atol=1e-6)
     amounts[:, 0] = 0.5
@@ -267,7 +271,7 @@ def test_images_of_one_channel_change_in_brightness_and_contrast_only():
 
 def test_colours_stay_between_black_and_white():
     X = images(n=200, height=4, width=4)
-    drawn = augment.draw_jitter(200, seeded(), strength=(1.0, 1.0, 1.0, 0.5), share=1.0)
+    drawn = augment.draw_jitter(200, seeded(), strength=(1.0, 1.0, 1.0, 0.5), probability=1.0)
     out = augment.jitter(X, *drawn)
     assert out.min() >= 0
     assert out.max() <= 1

@@ -24,7 +24,7 @@ from certified_ensembles.nets import (  # noqa: E402
 )
 from certified_ensembles.nets._batched import training  # noqa: E402
 from certified_ensembles.nets._batched.ops import Product  # noqa: E402
-from certified_ensembles.nets._batched.stack import Stack  # noqa: E402
+from certified_ensembles.nets._batched.stack import BatchedModule  # noqa: E402
 from certified_ensembles.nets._batched.tracing import operations_of  # noqa: E402
 
 DIGITS, Y = load_digits(return_X_y=True)
@@ -342,12 +342,12 @@ def test_labels_of_others_do_not_reach_a_member_of_an_open_set():
 def test_a_stack_always_has_all_its_slots(name, size, slots, n_members, monkeypatch):
     sizes = []
 
-    class Spy(Stack):
+    class Spy(BatchedModule):
         def __init__(self, module, operations, n_slots, *where):
             sizes.append(n_slots)
             super().__init__(module, operations, n_slots, *where)
 
-    monkeypatch.setattr(training, "Stack", Spy)
+    monkeypatch.setattr(training, "BatchedModule", Spy)
     together(*members_of(net_of(name, stack_size=size, max_epochs=1), [9] * n_members))
     assert sizes == [slots] * -(-n_members // slots)
 

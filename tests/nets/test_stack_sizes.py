@@ -16,7 +16,7 @@ from certified_ensembles.nets import (  # noqa: E402
     SeededNetClassifier,
 )
 from certified_ensembles.nets._batched import training  # noqa: E402
-from certified_ensembles.nets._batched.stack import Stack, bytes_of_slot  # noqa: E402
+from certified_ensembles.nets._batched.stack import BatchedModule, bytes_of_slot  # noqa: E402
 from certified_ensembles.nets._training import reproducible  # noqa: E402
 
 DIGITS, Y = load_digits(return_X_y=True)
@@ -35,7 +35,7 @@ def net_of(name, **params):
 
 
 def job_of(net, X):
-    job = training._Job(net, X, Y[: len(X)])
+    job = training.SlotJob(net, X, Y[: len(X)])
     job.key()
     return job
 
@@ -45,7 +45,7 @@ def test_the_memory_of_a_slot_is_more_than_what_a_step_keeps(name):
     job = job_of(net_of(name), IMAGES[:50])
     module, operations = job.module, job.operations
     expected = bytes_of_slot(module, operations, job.shape, 56, True)
-    stack = Stack(module, operations, 8, "cpu", torch.float32, True)
+    stack = BatchedModule(module, operations, 8, "cpu", torch.float32, True)
     kept = {}
 
     def keep(value):
@@ -124,7 +124,9 @@ def test_large_members_are_what_they_are_alone_unless_a_stack_is_asked_for():
 
 def test_members_that_differ_in_a_last_batch_of_many_share_a_stack():
     def key(n_rows):
-        return training._Job(net_of("conv_head", batch_size=8), IMAGES[:n_rows], Y[:n_rows]).key()
+        return training.SlotJob(
+            net_of("conv_head", batch_size=8), IMAGES[:n_rows], Y[:n_rows]
+        ).key()
 
     assert key(34) == key(35) == key(40)
     assert key(33) != key(34)  # the one joins the batch before it
@@ -151,8 +153,8 @@ def test_memory_is_filled_for_unknown_modules_only(monkeypatch):
             super().__init__(n_features, n_classes)
             seen.append(("built", torch.utils.deterministic.fill_uninitialized_memory))
 
-    run = Stack.__call__
-    monkeypatch.setattr(Stack, "__call__", lambda *args: (
+    run = BatchedModule.__call__
+    monkeypatch.setattr(BatchedModule, "__call__", lambda *args: (
         seen.append(("run", torch.utils.deterministic.fill_uninitialized_memory)), run(*args)
     )[1])  # fmt: skip
 

@@ -11,9 +11,9 @@ from torch import nn  # noqa: E402
 
 from certified_ensembles.nets import NetworkInNetwork  # noqa: E402
 from certified_ensembles.nets._batched.ops import MaskedNorm, PatchConv  # noqa: E402
-from certified_ensembles.nets._batched.stack import Stack  # noqa: E402
+from certified_ensembles.nets._batched.stack import BatchedModule  # noqa: E402
 from certified_ensembles.nets._batched.tracing import operations_of  # noqa: E402
-from certified_ensembles.nets._batched.training import filled_up  # noqa: E402
+from certified_ensembles.nets._batched.training import padded_length  # noqa: E402
 from certified_ensembles.nets._training import batch_lengths  # noqa: E402
 
 
@@ -26,13 +26,13 @@ def test_batches_cover_the_rows_and_none_is_a_single_row(n, batch_size):
     assert max(lengths) <= batch_size + 1
 
 
-def test_batches_are_filled_up_to_few_sizes():
+def test_batches_are_padded_to_few_sizes():
     for n in range(2, 2000):
-        assert filled_up(n) % 4 == 0
-        assert n <= filled_up(n) <= max(4, n + 3, 1.25 * n)
-        assert n <= filled_up(n, coarse=True) < max(17, 2 * n)
-    assert len({filled_up(n) for n in range(1, 129)}) == 16
-    assert {filled_up(n, coarse=True) for n in range(1, 129)} == {16, 32, 64, 128}
+        assert padded_length(n) % 4 == 0
+        assert n <= padded_length(n) <= max(4, n + 3, 1.25 * n)
+        assert n <= padded_length(n, to_power_of_two=True) < max(17, 2 * n)
+    assert len({padded_length(n) for n in range(1, 129)}) == 16
+    assert {padded_length(n, to_power_of_two=True) for n in range(1, 129)} == {16, 32, 64, 128}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_normalisation_leaves_out_the_rows_that_fill_up(maps, patches):
 
 def test_what_is_stored_is_what_was_loaded():
     nets = [NetworkInNetwork(1, 10, width=0.05) for _ in range(8)]
-    stack = Stack(nets[0], operations_of(nets[0]), 8, "cpu", torch.float32, False)
+    stack = BatchedModule(nets[0], operations_of(nets[0]), 8, "cpu", torch.float32, False)
     for slot, net in enumerate(nets):
         stack.load(slot, net)
     for slot, net in enumerate(nets):

@@ -365,7 +365,7 @@ def test_seeds_reach_every_nested_step():
     pipeline = make_pipeline(PCA(2), ClusterVote(KMeans(2, n_init=1)))
     smoother = LinearSmoother(pipeline, random_state=5).fit(_data()[0])
     assert smoother.steps_[0].random_state == 5
-    assert smoother._head.clusterer.random_state == 5
+    assert smoother._rule.clusterer.random_state == 5
     assert pipeline[0].random_state is None
 
 

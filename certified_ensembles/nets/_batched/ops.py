@@ -1,4 +1,4 @@
-"""Operations on networks that stand side by side: each slot's result is its own affair.
+"""Operations on networks that stand side by side: no slot's result depends on another slot.
 
 The slots are the first axis of matrices and of rows; maps have the axes (slots, channels, rows,
 height, width) if convolutions go over patches, else (rows, slots, channels, height, width).
@@ -14,20 +14,20 @@ def places(x):
 
 
 def product(a, b):
-    """Multiply two stacks of matrices.
+    """Multiply two stacks of matrices, slot by slot.
 
     How a matrix product rounds may depend on where its operands begin in memory. All sides are
-    filled up to multiples of 4, so that every slot begins at a multiple of 16 numbers, as the
+    padded to multiples of 4, so that every slot begins at a multiple of 16 numbers, as the
     first one does.
     """
-    return torch.bmm(_filled(a), _filled(b))[:, : a.shape[1], : b.shape[2]]
+    return torch.bmm(_padded(a), _padded(b))[:, : a.shape[1], : b.shape[2]]
 
 
-def _filled(a):
+def _padded(a):
     rows, columns = -a.shape[1] % 4, -a.shape[2] % 4
     if rows or columns:
         return F.pad(a, (0, columns, 0, rows))
-    # A transposed stack is as good; slots in between each other's rows are not.
+    # A transposed stack may stay as it is, but not one whose slots lie between each other's rows.
     whole = a.is_contiguous() or a.transpose(1, 2).is_contiguous()
     return a if whole else a.contiguous()
 
@@ -101,50 +101,49 @@ def _fold(patches, x, layer, size):
     for i in range(kh):
         for j in range(kw):
             top, left = i * dh, j * dw
-            out[..., top : top + sh * (out_h - 1) + 1 : sh,
-                left : left + sw * (out_w - 1) + 1 : sw] += patches[:, :, i, j]  # fmt: skip
+            rows = slice(top, top + sh * (out_h - 1) + 1, sh)
+            columns = slice(left, left + sw * (out_w - 1) + 1, sw)
+            out[..., rows, columns] += patches[:, :, i, j]
     return out[..., ph : ph + height, pw : pw + width]
 
 
 class MaskedNorm(torch.autograd.Function):
-    """Batch normalisation of each slot over its own rows, those that fill it up left out.
+    """Batch normalisation of each slot over its own rows, without those that pad its batch.
 
-    What is large is read and written as seldom as can be: factors are multiplied before they
-    meet the maps.
+    Maps are read and written as seldom as can be: factors are multiplied with each other before
+    they are multiplied with the maps.
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, share, eps, patches):
+    def forward(ctx, x, weight, bias, sample_weight, eps, patches):
         ctx.patches = patches
-        x = x.to(share.dtype)
+        x = x.to(sample_weight.dtype)
         with torch.autocast(x.device.type, enabled=False):
-            mean = _mean(x, share, patches)
+            mean = _mean(x, sample_weight, patches)
             centred = x - _spread(mean, x, patches)
-            variance = _mean(centred.square(), share, patches)
+            variance = _mean(centred.square(), sample_weight, patches)
         rate = torch.rsqrt(variance + eps)
         scale = rate if weight is None else rate * weight
-        ctx.save_for_backward(centred, rate, scale, share)
+        ctx.save_for_backward(centred, rate, scale, sample_weight)
         ctx.mark_non_differentiable(mean, variance)
         y = centred * _spread(scale, x, patches)
         return y if bias is None else y.add_(_spread(bias, x, patches)), mean, variance
 
     @staticmethod
     def backward(ctx, grad, *unused):
-        centred, rate, scale, share = ctx.saved_tensors
+        centred, rate, scale, sample_weight = ctx.saved_tensors
         patches = ctx.patches
         grad = grad.to(centred.dtype).contiguous()
-        # Rows that fill up have no gradient, so that plain sums leave them out.
+        # Rows of padding have no gradient, so that sums over all rows leave them out.
         d_bias = _sum(grad, patches)
         d_weight = _sum(grad * centred, patches).mul_(rate)
-        # 1 / (rows x places) for own rows, else 0.
-        own = _over_rows(share / places(centred), centred, patches)
+        # 1 / (rows x places) for the rows of the slot, 0 for padding.
+        row_weight = _over_rows(sample_weight / places(centred), centred, patches)
         d_x = grad * _spread(scale, centred, patches)
-        d_x.sub_(centred * (own * _spread(scale * rate * d_weight, centred, patches)))
-        d_x.sub_(own * _spread(scale * d_bias, centred, patches))
-        d_weight, d_bias = (
-            d if needed else None
-            for d, needed in zip((d_weight, d_bias), ctx.needs_input_grad[1:3], strict=True)
-        )
+        d_x.sub_(centred * (row_weight * _spread(scale * rate * d_weight, centred, patches)))
+        d_x.sub_(row_weight * _spread(scale * d_bias, centred, patches))
+        _, has_weight, has_bias, *_ = ctx.needs_input_grad
+        d_weight, d_bias = d_weight if has_weight else None, d_bias if has_bias else None
         return d_x, d_weight, d_bias, None, None, None
 
 
@@ -155,15 +154,19 @@ def _spread(values, x, patches):
     return values[:, :, None, None, None] if patches else values[:, :, None, None]
 
 
-def _over_rows(share, x, patches):
+def _over_rows(sample_weight, x, patches):
     """Broadcast (slots, rows) against x."""
     if x.ndim == 3:
-        return share[:, :, None]
-    return share[:, None, :, None, None] if patches else share.T[:, :, None, None, None]
+        return sample_weight[:, :, None]
+    return (
+        sample_weight[:, None, :, None, None]
+        if patches
+        else sample_weight.T[:, :, None, None, None]
+    )
 
 
-def _mean(x, share, patches):
-    return _sum(x, patches, share / places(x))
+def _mean(x, sample_weight, patches):
+    return _sum(x, patches, sample_weight / places(x))
 
 
 def _sum(x, patches, weights=None):

@@ -1,6 +1,6 @@
-"""What a network computes, as a list of operations, where all of them are of the usual sort.
+"""What a network computes, as a list of operations, where all of them can be batched.
 
-The forward method runs once, on a stand-in that notes what is done with it. Nothing is patched
+The forward method runs once, on a stand-in that records what is done with it. Nothing is patched
 (as `torch.fx` does, for all threads), so that other threads may run networks meanwhile.
 """
 
@@ -13,11 +13,21 @@ from torch import nn
 
 from .._modules import SquareMaps
 
-# Each number that comes out depends on one that goes in.
+# Layers and functions of which each number that comes out depends on one that goes in.
 _POINTWISE = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus,
-    nn.Hardtanh, nn.Hardswish, nn.Identity,
-)  # fmt: skip
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Hardtanh,
+    nn.Hardswish,
+    nn.Identity,
+)
 _POINTWISE_FUNCTIONS = (torch.relu, F.relu, torch.tanh, F.tanh, torch.sigmoid, F.gelu, F.silu)
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -26,25 +36,25 @@ class Operation(NamedTuple):
     """One step of a network."""
 
     what: Any  # "layer", "sum", "flatten" or a pointwise function
-    layer: str | None  # name of the layer
-    given: tuple  # places, in the list, of what goes in; -1 is the input
+    layer: str | None  # the name of the layer
+    given: tuple  # the operations whose results go in, by their index; -1 is the input
 
 
 class _UnknownOperationError(Exception):
-    """A network does what cannot be stacked."""
+    """The network holds an operation that cannot be batched."""
 
 
 class _StandIn:
-    """What a network is run on: it notes operations instead of computing."""
+    """What a network is run on: it records operations instead of computing."""
 
-    def __init__(self, place, notes):
-        self.place, self.notes = place, notes
+    def __init__(self, place, operations):
+        self.place, self.operations = place, operations
 
-    def noted(self, what, layer, *given):
+    def record(self, what, layer, *given):
         if not all(isinstance(value, _StandIn) for value in given):
             raise _UnknownOperationError
-        self.notes.append(Operation(what, layer, tuple(value.place for value in given)))
-        return _StandIn(len(self.notes) - 1, self.notes)
+        self.operations.append(Operation(what, layer, tuple(value.place for value in given)))
+        return _StandIn(len(self.operations) - 1, self.operations)
 
     @classmethod
     def __torch_function__(cls, function, types, args=(), kwargs=None):
@@ -53,13 +63,13 @@ class _StandIn:
         if function is torch.flatten and not kwargs:
             return first.flatten(*args[1:])
         if function is torch.add and not kwargs and len(args) == 2:
-            return first.noted("sum", None, *args)
+            return first.record("sum", None, *args)
         if function in _POINTWISE_FUNCTIONS and len(args) == 1 and kwargs.keys() <= {"inplace"}:
-            return first.noted(function, None, first)
+            return first.record(function, None, first)
         raise _UnknownOperationError
 
     def __add__(self, other):
-        return self.noted("sum", None, self, other)
+        return self.record("sum", None, self, other)
 
     __radd__ = __iadd__ = __add__
 
@@ -69,28 +79,28 @@ class _StandIn:
     def flatten(self, *axes):
         if axes not in ((1,), (1, -1)):
             raise _UnknownOperationError
-        return self.noted("flatten", None, self)
+        return self.record("flatten", None, self)
 
     def relu(self):
-        return self.noted(torch.relu, None, self)
+        return self.record(torch.relu, None, self)
 
     def tanh(self):
-        return self.noted(torch.tanh, None, self)
+        return self.record(torch.tanh, None, self)
 
 
-class _Noted(nn.Module):
-    """Stands for a layer of the network."""
+class _RecordingLayer(nn.Module):
+    """Stands for a layer of the network, and records that it runs."""
 
     def __init__(self, name):
         super().__init__()
         self.name = name
 
     def forward(self, x):
-        return x.noted("layer", self.name, x)
+        return x.record("layer", self.name, x)
 
 
 def operations_of(module):
-    """Return the operations of a network, or None where they cannot be stacked.
+    """Return the operations of a network, or None where they cannot be batched.
 
     Parameters
     ----------
@@ -117,37 +127,43 @@ def operations_of(module):
     if not parameters or not all(p.requires_grad for p in parameters.values()):
         return None
     try:
-        notes = _noted_run(module, layers)
-    except Exception:  # whatever fails on a stand-in is not of the usual sort
+        operations = _trace(module, layers)
+    except Exception:  # whatever fails on a stand-in cannot be batched
         return None
-    used = [note.layer for note in notes if note.layer is not None]
+    used = [op.layer for op in operations if op.layer is not None]
     with_state = {name for name, layer in layers.items() if layer.state_dict()}
-    owned = {f"{name}.{key}" if name else key for name in with_state
-             for key in layers[name].state_dict()}  # fmt: skip
+    owned = {
+        f"{name}.{key}" if name else key
+        for name in with_state
+        for key in layers[name].state_dict()
+    }
     once = all(used.count(name) == 1 for name in with_state)
-    return notes if once and owned == set(module.state_dict()) else None
+    return operations if once and owned == set(module.state_dict()) else None
 
 
-def _noted_run(module, layers):
+def _trace(module, layers):
     sketch = copy.deepcopy(module)
     for name in layers:
-        parent, _, own = name.rpartition(".")
+        parent, _, attribute = name.rpartition(".")
         if not name:
-            sketch = _Noted(name)
+            sketch = _RecordingLayer(name)
         else:
-            setattr(sketch.get_submodule(parent), own, _Noted(name))
-    notes = []
-    out = sketch(_StandIn(-1, notes))
-    if not isinstance(out, _StandIn) or out.place != len(notes) - 1 or not notes:
+            setattr(sketch.get_submodule(parent), attribute, _RecordingLayer(name))
+    operations = []
+    out = sketch(_StandIn(-1, operations))
+    if not isinstance(out, _StandIn) or out.place != len(operations) - 1 or not operations:
         raise _UnknownOperationError
-    return notes
+    return operations
 
 
 def _is_known(layer):
-    """Say whether a layer of torch is one that can be stacked, in this form."""
+    """Say whether a layer of torch is one that can be batched, with its settings."""
     if type(layer) is nn.Conv2d:
-        return (layer.groups == 1 and layer.padding_mode == "zeros"
-                and not isinstance(layer.padding, str))  # fmt: skip
+        return (
+            layer.groups == 1
+            and layer.padding_mode == "zeros"
+            and not isinstance(layer.padding, str)
+        )
     if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
         return layer.momentum is not None
     if type(layer) is nn.Flatten:

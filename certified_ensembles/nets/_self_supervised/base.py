@@ -26,9 +26,11 @@ from ...features._base import checked_shape
 from .._training import products_in, reproducible
 from .loop import Checkpoint, environment, resolve_device
 
-# Rows whose statistics are added up at once.
+# The number of rows whose statistics are added up at once.
 _STATISTICS_ROWS = 4096
+# With more channels than this, and a short last axis, the channels seem to be last.
 _MOST_CHANNELS = 16
+# Held while a network moves to another device: several threads may transform at once.
 _moving = threading.Lock()
 
 # Parameters without which the weights are the same.
@@ -155,9 +157,14 @@ class NetRepresentation(
     def _read(self, X, *, reset):
         """Return X as uint8 or float32 of shape (n, channels, height, width)."""
         X = check_array(
-            X, ensure_2d=False, allow_nd=True, dtype="numeric", estimator=self, input_name="X",
+            X,
+            ensure_2d=False,
+            allow_nd=True,
+            dtype="numeric",
+            estimator=self,
+            input_name="X",
             ensure_min_samples=self._min_rows if reset else 1,
-        )  # fmt: skip
+        )
         if X.dtype.kind not in "biuf":
             raise ValueError(f"X has dtype {X.dtype}: pass images of integers or floats.")
         shape = self._image_shape(X)
@@ -241,8 +248,11 @@ class NetRepresentation(
         """Return all that the weights depend on as a string; None without a checkpoint."""
         if self.checkpoint is None:
             return None
-        params = {k: v for k, v in sorted(self.get_params(deep=False).items())
-                  if k not in self._not_of_the_weights}  # fmt: skip
+        params = {
+            name: value
+            for name, value in sorted(self.get_params(deep=False).items())
+            if name not in self._not_of_the_weights
+        }
         digest = hashlib.blake2b(memoryview(rows).cast("B"), digest_size=16).hexdigest()
         return (
             f"{type(self).__name__}({params}) on {rows.dtype} {rows.shape} {digest}, "

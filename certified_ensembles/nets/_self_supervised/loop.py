@@ -16,6 +16,8 @@ from tqdm.auto import tqdm
 
 # A checkpoint of a ResNet18 with its momentum takes 90 MB: once a minute is often enough.
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
+# What reading a damaged checkpoint may raise.
+_UNREADABLE = (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError)
 
 
 def resolve_device(device):
@@ -104,8 +106,7 @@ class Checkpoint:
             if state["identity"] == self.identity:
                 return state
             problem = "belongs to another training"
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError,
-                pickle.UnpicklingError) as error:  # fmt: skip
+        except _UNREADABLE as error:
             problem = f"cannot be read ({type(error).__name__})"
         self._warn(f"The checkpoint {str(self.path)!r} {problem}")
         return None
@@ -234,9 +235,12 @@ def train(
     """
     device = next(module.parameters()).device
     optimizer = torch.optim.SGD(
-        module.parameters(), lr=schedule(0.0), momentum=momentum, nesterov=nesterov,
+        module.parameters(),
+        lr=schedule(0.0),
+        momentum=momentum,
+        nesterov=nesterov,
         weight_decay=weight_decay,
-    )  # fmt: skip
+    )
     losses = []
     state = checkpoint.load(device)
     if state is not None:
@@ -246,27 +250,19 @@ def train(
         losses = list(state["losses"])
 
     def make_state():
-        return {"module": module.state_dict(), "optimizer": optimizer.state_dict(),
-                "generator": generator.get_state(), "losses": losses}  # fmt: skip
+        weights, momenta = module.state_dict(), optimizer.state_dict()
+        draws = generator.get_state()
+        return {"module": weights, "optimizer": momenta, "generator": draws, "losses": losses}
 
     module.train()
-    n_batches = math.ceil(n_rows / batch_size)
-    bar = tqdm(
-        range(len(losses), epochs), total=epochs, initial=len(losses), desc=name, unit="epoch",
-        disable=not verbose,
-    )  # fmt: skip
+    bar_options = {"total": epochs, "initial": len(losses), "desc": name, "unit": "epoch"}
+    bar = tqdm(range(len(losses), epochs), disable=not verbose, **bar_options)
     for epoch in bar:
         order = torch.randperm(n_rows, generator=generator)
-        total = torch.zeros((), dtype=torch.float64, device=device)
-        for i, batch in enumerate(order.tensor_split(n_batches)):
-            for group in optimizer.param_groups:
-                group["lr"] = schedule(epoch + i / n_batches)
-            loss, reported = batch_loss(batch, generator)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total += reported.detach() * len(batch)
-        losses.append(total.item() / n_rows)
+        batches = order.tensor_split(math.ceil(n_rows / batch_size))
+        losses.append(
+            _train_epoch(module, optimizer, batch_loss, batches, generator, schedule, epoch)
+        )
         bar.set_postfix(loss=f"{losses[-1]:.4f}")
         if not math.isfinite(losses[-1]):
             raise ValueError(
@@ -276,3 +272,18 @@ def train(
         checkpoint.save(make_state, now=epoch + 1 == epochs)
     module.eval()
     return np.array(losses)
+
+
+def _train_epoch(module, optimizer, batch_loss, batches, generator, schedule, epoch):
+    """Take one step a batch, and return the mean of the reported loss over all rows."""
+    device = next(module.parameters()).device
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for i, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(epoch + i / len(batches))
+        loss, reported = batch_loss(batch, generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += reported.detach() * len(batch)
+    return total.item() / sum(len(batch) for batch in batches)

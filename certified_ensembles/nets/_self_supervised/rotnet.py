@@ -213,12 +213,20 @@ class RotNet(NetRepresentation):
             return loss, loss
 
         losses = train(
-            module, batch_loss, len(rows), generator,
-            epochs=self.epochs, batch_size=self.batch_size,
+            module,
+            batch_loss,
+            len(rows),
+            generator,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
             schedule=steps(self.learning_rate, self.drops, self.drop_factor),
-            momentum=self.momentum, nesterov=True, weight_decay=self.weight_decay,
-            checkpoint=checkpoint, name="RotNet", verbose=self.verbose,
-        )  # fmt: skip
+            momentum=self.momentum,
+            nesterov=True,
+            weight_decay=self.weight_decay,
+            checkpoint=checkpoint,
+            name="RotNet",
+            verbose=self.verbose,
+        )
         return module, losses
 
     def _features(self, module, images):

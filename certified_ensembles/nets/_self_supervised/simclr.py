@@ -34,8 +34,8 @@ def nt_xent(projections, temperature):
     """
     n = len(projections) // 2
     cosines = projections @ projections.T / temperature
-    own = torch.eye(2 * n, dtype=torch.bool, device=projections.device)
-    cosines = cosines.masked_fill(own, -torch.inf)
+    is_itself = torch.eye(2 * n, dtype=torch.bool, device=projections.device)
+    cosines = cosines.masked_fill(is_itself, -torch.inf)
     other = torch.arange(2 * n, device=projections.device).roll(n)
     return nn.functional.cross_entropy(cosines, other)
 
@@ -279,12 +279,20 @@ class SimCLR(NetRepresentation):
             return loss * (self.temperature / _BASE_TEMPERATURE), loss
 
         losses = train(
-            module, batch_loss, len(rows), generator,
-            epochs=self.epochs, batch_size=self.batch_size,
+            module,
+            batch_loss,
+            len(rows),
+            generator,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
             schedule=cosine(self.learning_rate, self.epochs, self.warmup),
-            momentum=self.momentum, nesterov=False, weight_decay=self.weight_decay,
-            checkpoint=checkpoint, name="SimCLR", verbose=self.verbose,
-        )  # fmt: skip
+            momentum=self.momentum,
+            nesterov=False,
+            weight_decay=self.weight_decay,
+            checkpoint=checkpoint,
+            name="SimCLR",
+            verbose=self.verbose,
+        )
         return module.encoder, losses
 
     def _views(self, images, generator):
@@ -295,9 +303,12 @@ class SimCLR(NetRepresentation):
         if self.flip:
             views = flip(views, draw_flips(n, generator))
         drawn = draw_jitter(
-            n, generator, strength=tuple(self.colour), share=self.colour_probability,
-            share_grey=self.grey_probability,
-        )  # fmt: skip
+            n,
+            generator,
+            strength=tuple(self.colour),
+            probability=self.colour_probability,
+            grey_probability=self.grey_probability,
+        )
         return jitter(views, *drawn)
 
     def _features(self, module, images):
