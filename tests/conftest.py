@@ -1,6 +1,14 @@
-"""Workers of pytest-xdist share the cores: each computes with one thread."""
+"""One thread for each worker, and data in forms that the package reads."""
 
 import os
+import sys
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy, scikit-learn and torch are imported
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores
+
+sys.path.append(str(Path(__file__).parent))
+
+import data_forms
+
+data_forms.publish()

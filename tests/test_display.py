@@ -158,7 +158,7 @@ def test_curves_of_different_threats_say_their_units():
     draw("label_flip", name="a", ax=ax)
     draw("replacement", name="b", ax=ax)
     assert "each curve's own unit" in ax.get_xlabel()
-    assert {"a\nlabel flips", "b\nreplaced training rows"} < set(texts(ax))
+    assert {"a\nlabel flips", "b\nreplaced training rows"} == set(texts(ax))
 
 
 def test_y_axis_is_in_percent():
@@ -199,10 +199,8 @@ def test_names_stand_inside_the_axes_and_cover_no_other_text(crowd, size):
         CertifiedAccuracyDisplay.from_predictions(
             *falling(200, mean, spread, seed), name=f"model {seed}", ax=ax
         )
-    fig.canvas.draw()
-    ax.set_xlim(ax.get_xlim())  # the layout has moved the axes: arrange anew
     written = boxes(ax)
-    assert len(written) == len(crowd) + 1
+    assert len(written) == len(crowd)
     for one, other in itertools.combinations(written, 2):
         assert not one.overlaps(other)
     for box in written:
@@ -212,10 +210,14 @@ def test_names_stand_inside_the_axes_and_cover_no_other_text(crowd, size):
         assert box.y1 <= ax.bbox.y1
 
 
-@pytest.mark.parametrize("crowd", CROWDS.values(), ids=CROWDS)
+# Of very different reach, short curves stand closer together than any name is wide.
+ROOMY = [name for name in CROWDS if name != "of very different reach"]
+
+
+@pytest.mark.parametrize("crowd", ROOMY)
 def test_names_cover_no_curve_where_there_is_room(crowd):
     _, ax = plt.subplots()
-    for seed, (mean, spread) in enumerate(crowd):
+    for seed, (mean, spread) in enumerate(CROWDS[crowd]):
         data = falling(200, mean, spread, seed)
         CertifiedAccuracyDisplay.from_predictions(*data, name=f"model {seed}", ax=ax)
     curves = [line for line in ax.lines if line.get_drawstyle() == "steps-pre"]
@@ -239,19 +241,18 @@ def test_names_wear_the_colour_of_their_curve():
         assert colours[display.name] == display.line_.get_color()
 
 
-def test_dashed_lines_are_explained_once():
-    _, ax = plt.subplots()
-    draw(ax=ax)
-    draw(name="b", ax=ax)
-    assert texts(ax).count("dashed: clean accuracy") == 1
+def test_y_axis_explains_the_dashed_lines():
+    assert draw().ax_.get_ylabel() == "Certified accuracy\n(dashed: clean accuracy)"
 
 
-def test_names_follow_when_limits_change():
-    ax = draw().ax_
-    ax.set_xlim(0, 3)
-    for box in boxes(ax):
-        assert box.x1 <= ax.bbox.x1
-    assert sorted(texts(ax)) == ["dashed: clean accuracy", "ours"]
+def test_names_in_panels_that_share_an_axis_make_room_for_a_longer_curve():
+    _, axes = plt.subplots(1, 2, sharex=True, figsize=(8, 4))
+    draw(name="left", ax=axes[0])
+    draw(name="right", ax=axes[0])
+    CertifiedAccuracyDisplay.from_predictions(*falling(99, 90, 5, 0), ax=axes[1])
+    one, other = boxes(axes[0])
+    assert not one.overlaps(other)
+    assert min(one.x0, other.x0) >= axes[0].bbox.x0
 
 
 def test_nothing_certified_is_drawn_and_said():
@@ -272,9 +273,9 @@ def test_plot_again_draws_the_same_and_takes_another_name_and_style():
     assert "later" in texts(display.ax_)
 
 
-def test_without_a_name_only_the_dashes_are_explained():
+def test_without_a_name_nothing_is_written_beside_the_curve():
     display = draw(name=None)
-    assert texts(display.ax_) == ["dashed: clean accuracy"]
+    assert texts(display.ax_) == []
     assert display.line_.get_label().startswith("_")
 
 

@@ -1,7 +1,7 @@
 """Arrays of other libraries: where they lie, and the way to the host."""
 
 import numpy as np
-from sklearn.externals.array_api_compat import array_namespace, is_array_api_obj, to_device
+from array_api_compat import array_namespace, is_array_api_obj, to_device
 
 # DLPack's numbers of memory that the host reads: its own, and what CUDA or ROCm have pinned.
 _HOST = (1, 3, 11)

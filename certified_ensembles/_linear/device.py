@@ -8,7 +8,7 @@ have that property.
 """
 
 import numpy as np
-from sklearn.externals.array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device
 
 from .._data.array_api import on_host, without_gradients
 

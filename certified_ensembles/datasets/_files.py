@@ -37,7 +37,7 @@ class Source:
     Attributes
     ----------
     files : tuple of str
-        Names of the files that make up this form.
+        Names of the files, or folders of files, that make up this form.
     read : callable
         ``read(*paths, subset)`` returns a dict of the fields of the Bunch.
     origin : str
@@ -87,7 +87,7 @@ def load(name, sources, data_home, download_if_missing, subset=None):
         looked.append(folder)
         for source in sources:
             paths = [folder / file for file in source.files]
-            if all(path.is_file() for path in paths):
+            if all(path.exists() for path in paths):
                 return _read(name, source, paths, subset)
     for source in sources:
         if source.url is not None and download_if_missing:
@@ -110,6 +110,59 @@ def read_arrays(path):
         require(isinstance(arrays, np.lib.npyio.NpzFile), "an archive of arrays", "one array")
         with arrays:
             return {name: arrays[name] for name in arrays.files}
+
+
+def saved_images(name, parts, optional=()):
+    """Return the form that anyone can save: arrays of images and labels in ``NAME_PART.npz``.
+
+    Parameters
+    ----------
+    name : str
+        NAME.
+    parts : sequence of str
+        Every PART; their rows are joined.
+    optional : sequence of str, default=()
+        More fields of the Bunch, one value for each row; None where a file does not hold them.
+
+    Returns
+    -------
+    Source
+    """
+
+    def read(*paths_and_subset):
+        *paths, _ = paths_and_subset
+        loaded = [_read_images(path, optional) for path in paths]
+        if len(loaded) == 1:
+            return loaded[0]
+        return {field: np.concatenate([part[field] for part in loaded]) for field in loaded[0]}
+
+    return Source(
+        files=tuple(f"{name}_{part}.npz" for part in parts),
+        read=read,
+        origin="saved by you: arrays data, uint8 of shape (n, 32, 32, 3), and target",
+    )
+
+
+def _read_images(path, optional):
+    arrays = read_arrays(path)
+    X, y = arrays["data"], arrays["target"]
+    require(
+        X.dtype == np.uint8 and X.shape[1:] == (32, 32, 3),
+        "data: uint8 of shape (n, 32, 32, 3)",
+        f"{X.dtype} of shape {X.shape}",
+    )
+    require(
+        y.shape == X.shape[:1] and y.dtype.kind in "iu",
+        f"target: integers of shape {X.shape[:1]}",
+        f"{y.dtype} of shape {y.shape}",
+    )
+    fields = {"data": X, "target": y.astype(np.int64)}
+    for name in optional:
+        values = arrays.get(name)
+        found = len(y) if values is None else len(np.atleast_1d(values))
+        require(found == len(y), f"{name} of {len(y)} rows", found)
+        fields[name] = None if values is None else values.astype(np.int64)
+    return fields
 
 
 def checked_subset(subset, choices=("train", "test", "all")):

@@ -1,4 +1,4 @@
-"""The two forms of the German traffic signs: the original archives, and resized images."""
+"""German traffic signs in two forms: the original archives, and images resized already."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from ._files import Source, read_arrays, require
+from ._files import Source, require, saved_images
 
 NAMES = (
     "speed limit 20",
@@ -60,7 +60,7 @@ _ORIGIN = (
 )
 
 
-def pillow():
+def _pillow():
     """Return the module PIL.Image, which is not a dependency of the package."""
     try:
         from PIL import Image
@@ -71,33 +71,6 @@ def pillow():
     return Image
 
 
-def _read_strips(path, _):
-    """Read images of 32 x 32 pixels, stacked to one WebP picture for each track."""
-    Image = pillow()
-    fields = read_arrays(path)
-    strips, offsets, start = fields["webp"].tobytes(), fields["offsets"], fields["start"]
-    y = fields["y"].astype(np.int64)
-    require(
-        len(start) == len(offsets) and start[-1] == len(y) and offsets[-1] == len(strips),
-        f"{len(offsets)} strips of {len(y)} images in {offsets[-1]} bytes",
-        f"{len(start)} strips of {start[-1]} images in {len(strips)} bytes",
-    )
-    X = np.empty((len(y), _SIDE, _SIDE, 3), dtype=np.uint8)
-    bounds = zip(offsets[:-1], offsets[1:], start[:-1], start[1:], strict=True)
-    for begin, end, first, last in bounds:
-        strip = np.asarray(Image.open(io.BytesIO(strips[begin:end])).convert("RGB"))
-        X[first:last] = strip.reshape(-1, _SIDE, _SIDE, 3)
-    sizes = np.stack([fields["width"], fields["height"]], axis=1).astype(np.int64)
-    loaded = {"data": X, "target": y, "sizes": sizes}
-    if "track" in fields:
-        loaded |= {
-            name: fields[name].astype(np.int64)
-            for name in ("track", "frame", "orig_pixel_sum", "orig_lex_rank")
-        }
-        loaded["groups"] = _groups(y, loaded["track"])
-    return loaded
-
-
 def _groups(y, track):
     """Return numbers of tracks over all classes: track 3 of class 0 is not track 3 of class 1."""
     return np.unique(np.stack([y, track]), axis=1, return_inverse=True)[1].reshape(-1)
@@ -105,7 +78,7 @@ def _groups(y, track):
 
 def _resized(archive, names):
     """Return images of an open archive at 32 x 32, their sizes and the sums of their values."""
-    Image = pillow()
+    Image = _pillow()
     X = np.empty((len(names), _SIDE, _SIDE, 3), dtype=np.uint8)
     sizes = np.empty((len(names), 2), dtype=np.int64)
     sums = np.empty(len(names), dtype=np.int64)
@@ -155,10 +128,10 @@ def _read_test_archives(images, labels, _):
 
 SOURCES = {
     "train": (
-        Source(
-            files=("gtsrb32_train.npz",),
-            read=_read_strips,
-            origin="the resized images as WebP strips",
+        saved_images(
+            "gtsrb",
+            ["train"],
+            ("sizes", "track", "frame", "groups", "orig_pixel_sum", "orig_lex_rank"),
         ),
         Source(
             files=("GTSRB_Final_Training_Images.zip",),
@@ -167,11 +140,7 @@ SOURCES = {
         ),
     ),
     "test": (
-        Source(
-            files=("gtsrb32_test.npz",),
-            read=_read_strips,
-            origin="the resized images as WebP strips",
-        ),
+        saved_images("gtsrb", ["test"], ("sizes",)),
         Source(
             files=("GTSRB_Final_Test_Images.zip", "GTSRB_Final_Test_GT.zip"),
             read=_read_test_archives,

@@ -1,13 +1,12 @@
 """Images: handwritten digits, small photographs, traffic signs."""
 
-import io
 import tarfile
 
 import numpy as np
 from sklearn.utils import Bunch
 
 from . import _gtsrb
-from ._files import Source, checked_subset, load, read_arrays, require
+from ._files import Source, checked_subset, load, read_arrays, require, saved_images
 
 _MNIST_DESCR = """MNIST: handwritten digits
 60000 training and 10000 test images of 28 x 28 grey pixels, 10 classes, in their original order.
@@ -25,10 +24,10 @@ _CIFAR10_EXACT = """
 Form: the original pixels, in the original order.
 """
 
-_CIFAR10_JPEG = """
-Form: a LOSSY copy. Each image went through JPEG, so pixels differ from the original ones, and
-partitions by the sum of the pixels (hasher="pixel_sum") are not those of the original images.
-The training images are in the original order; the test images are sorted by class.
+_CIFAR10_SAVED = """
+Form: arrays that somebody saved. Compare them with the original before you trust that the pixels
+are the original ones: otherwise partitions by their sum (hasher="pixel_sum") differ from the
+paper's.
 """
 
 _CIFAR10_NAMES = (
@@ -132,7 +131,7 @@ def fetch_cifar10(data_home=None, *, subset="train", return_X_y=False, download_
             The classes, 0 to 9.
         target_names : ndarray of shape (10,), str
         DESCR : str
-            Says whether the pixels are the original ones.
+            Says whether the pixels are known to be the original ones.
         filenames : list of str
             The files that were read.
     (data, target) : tuple if `return_X_y` is True
@@ -144,14 +143,12 @@ def fetch_cifar10(data_home=None, *, subset="train", return_X_y=False, download_
         says what was expected and what to do.
     ValueError
         If `subset` is not known.
-    ImportError
-        If the JPEG form is read and Pillow is not installed.
 
     Notes
     -----
-    A folder may hold the original ``cifar-10-binary.tar.gz``, or ``cifar10_jpeg.npz``, a small
-    copy whose pixels are not the original ones; the first is preferred. The original archive of
-    pickles is not read: opening it would run whatever code it holds.
+    A folder may hold the original ``cifar-10-binary.tar.gz``, or arrays ``data`` and ``target``
+    in ``cifar10_train.npz`` and ``cifar10_test.npz``; the first is preferred. The original archive
+    of pickles is not read: opening it would run whatever code it holds.
 
     Examples
     --------
@@ -161,8 +158,10 @@ def fetch_cifar10(data_home=None, *, subset="train", return_X_y=False, download_
     (10000, 32, 32, 3)
     """
     checked_subset(subset)
-    fields = load("CIFAR-10", _CIFAR10, data_home, download_if_missing, subset)
-    form = fields.pop("form")
+    parts = ("train", "test") if subset == "all" else (subset,)
+    sources = (*_CIFAR10, saved_images("cifar10", parts))
+    fields = load("CIFAR-10", sources, data_home, download_if_missing, subset)
+    form = fields.pop("form", _CIFAR10_SAVED)
     return _bunch(fields, np.array(_CIFAR10_NAMES), _CIFAR10_DESCR + form, return_X_y)
 
 
@@ -217,12 +216,13 @@ def fetch_gtsrb(data_home=None, *, subset="train", return_X_y=False, download_if
     ValueError
         If `subset` is not known.
     ImportError
-        If Pillow is not installed.
+        If the archives are read and Pillow is not installed.
 
     Notes
     -----
     A folder may hold the original archives, which take about a minute to read and resize, or
-    ``gtsrb32_train.npz`` and ``gtsrb32_test.npz``, which hold the resized images.
+    ``gtsrb_train.npz`` and ``gtsrb_test.npz`` with arrays ``data`` and ``target`` of images that
+    are resized already. Save the other fields beside them; one that is not there is None.
 
     Examples
     --------
@@ -288,29 +288,6 @@ def _read_cifar10_binary(path, subset):
     return {**_joined(parts, subset), "form": _CIFAR10_EXACT}
 
 
-def _read_cifar10_jpeg(path, subset):
-    Image = _gtsrb.pillow()
-    arrays = read_arrays(path)
-    header, scan = arrays["header"].tobytes(), arrays["scan"].tobytes()
-    offsets, y = arrays["offsets"].astype(np.int64), arrays["y"]
-    n_train = int(arrays["n_train"])
-    require(
-        len(offsets) == len(y) + 1 and offsets[-1] == len(scan),
-        f"{len(y) + 1} offsets up to {len(scan)}",
-        f"{len(offsets)} up to {offsets[-1]}",
-    )
-    chosen = {"train": range(n_train), "test": range(n_train, len(y)), "all": range(len(y))}[
-        subset
-    ]
-    X = np.empty((len(chosen), 32, 32, 3), dtype=np.uint8)
-    for row, i in enumerate(chosen):
-        # The header is the same for all images, and is stored once.
-        jpeg = header + scan[offsets[i] : offsets[i + 1]] + b"\xff\xd9"
-        X[row] = Image.open(io.BytesIO(jpeg))
-    target = y[chosen.start : chosen.stop].astype(np.int64)
-    return {"data": X, "target": target, "form": _CIFAR10_JPEG}
-
-
 _MNIST = (
     Source(
         files=("mnist.npz",),
@@ -328,10 +305,5 @@ _CIFAR10 = (
         origin="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-    ),
-    Source(
-        files=("cifar10_jpeg.npz",),
-        read=_read_cifar10_jpeg,
-        origin="a lossy copy of the images with one shared JPEG header",
     ),
 )

@@ -143,14 +143,6 @@ def _checked_table(X, y, dtype):
     return {"data": X.astype(dtype, copy=False), "target": y.astype(np.int64)}
 
 
-def _read_spambase_arrays(path, _):
-    arrays = read_arrays(path)
-    names = arrays["feature_names"].tolist()
-    fields = _checked_table(arrays["X"], arrays["y"], np.float64)
-    require(len(names) == fields["data"].shape[1], f"{fields['data'].shape[1]} names", len(names))
-    return {**fields, "feature_names": names}
-
-
 def _read_spambase_archive(path, _):
     """Read the table ``spambase.data``, label last, and the names of its columns."""
     with zipfile.ZipFile(path) as archive:
@@ -173,11 +165,6 @@ def _read_dogfish(*paths_and_subset):
 
 
 _SPAMBASE = (
-    Source(
-        files=("spambase.npz",),
-        read=_read_spambase_arrays,
-        origin="arrays X, y and feature_names",
-    ),
     Source(
         files=("spambase.zip",),
         read=_read_spambase_archive,

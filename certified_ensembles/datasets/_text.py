@@ -1,7 +1,5 @@
 """Texts: film reviews, text messages, mail."""
 
-import json
-import lzma
 import re
 import tarfile
 
@@ -195,19 +193,12 @@ def fetch_enron_spam(
             f"mailboxes={mailboxes!r} must be None or a list of one or more of {list(_MAILBOXES)}."
         )
     chosen = tuple(sorted(set(chosen)))
-    sources = (
-        Source(
-            files=("enron_spam.jsonl.xz",),
-            read=_read_enron_lines,
-            origin="lines of [mailbox, is_spam, name, text]",
-        ),
-        Source(
-            files=tuple(f"{mailbox}.tar.gz" for mailbox in chosen),
-            read=_read_enron_archives,
-            origin="http://www.aueb.gr/users/ion/data/enron-spam/preprocessed/",
-        ),
+    source = Source(
+        files=tuple(f"{mailbox}.tar.gz" for mailbox in chosen),
+        read=_read_enron_archives,
+        origin="http://www.aueb.gr/users/ion/data/enron-spam/preprocessed/",
     )
-    fields = load("Enron-Spam", sources, data_home, download_if_missing, chosen)
+    fields = load("Enron-Spam", (source,), data_home, download_if_missing, chosen)
     return _bunch(fields, ["ham", "spam"], _ENRON_DESCR, return_X_y)
 
 
@@ -225,42 +216,37 @@ def _texts(texts):
     return data
 
 
-def _lines(path):
-    """Yield lines, cut at line feeds alone: messages hold other line separators."""
-    opened = lzma.open if path.suffix == ".xz" else open
-    with opened(path, "rt", encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield line.removesuffix("\n")
-
-
-def _read_imdb_lines(path, subset):
-    rows = [line.split("\t", 4) for line in _lines(path)]
-    require(all(len(row) == 5 for row in rows), "5 columns", "a shorter line")
-    return _imdb_fields(
-        [
-            (split, int(label), int(number), int(rating), text)
-            for split, label, rating, number, text in rows
-        ],
-        subset,
-    )
+_IMDB_FILE = re.compile(r"(?:.*/)?(train|test)/(neg|pos)/(\d+)_(\d+)\.txt")
 
 
 def _read_imdb_archive(path, subset):
     """Read ``aclImdb/train/pos/number_rating.txt``."""
-    pattern = re.compile(r"(?:.*/)?(train|test)/(neg|pos)/(\d+)_(\d+)\.txt")
-    rows = []
     with tarfile.open(path, "r:gz") as archive:
-        for member in archive:
-            if match := pattern.fullmatch(member.name):
-                split, label, number, rating = match.groups()
-                text = archive.extractfile(member).read().decode("utf-8")
-                rows.append((split, int(label == "pos"), int(number), int(rating), text))
-    return _imdb_fields(rows, subset)
+        files = (
+            (match, archive.extractfile(member).read())
+            for member in archive
+            if (match := _IMDB_FILE.fullmatch(member.name))
+        )
+        return _imdb_fields(files, subset)
 
 
-def _imdb_fields(rows, subset):
-    """Return the fields from rows of (split, label, number, rating, text)."""
-    rows = [row for row in rows if subset in ("all", row[0])]
+def _read_imdb_folder(path, subset):
+    """Read the same files, unpacked."""
+    files = (
+        (match, file.read_bytes())
+        for file in path.glob("*/*/*.txt")
+        if (match := _IMDB_FILE.fullmatch(file.as_posix()))
+    )
+    return _imdb_fields(files, subset)
+
+
+def _imdb_fields(files, subset):
+    """Return the fields from pairs of a match of `_IMDB_FILE` and the bytes of the text."""
+    rows = []
+    for match, text in files:
+        split, label, number, rating = match.groups()
+        if subset in ("all", split):
+            rows.append((split, int(label == "pos"), int(number), int(rating), text.decode()))
     require(rows, f"{subset} reviews", "none")
     rows.sort(key=lambda row: (row[0] == "test", *row[1:3]))
     _, labels, numbers, ratings, texts = zip(*rows, strict=True)
@@ -273,7 +259,9 @@ def _imdb_fields(rows, subset):
 
 
 def _read_sms(path, _):
-    rows = [line.split("\t", 1) for line in _lines(path)]
+    """Read lines, cut at line feeds alone: messages hold other line separators."""
+    with open(path, encoding="utf-8", newline="\n") as file:
+        rows = [line.removesuffix("\n").split("\t", 1) for line in file]
     found = {row[0] for row in rows if len(row) == 2}
     require(
         rows and all(len(row) == 2 for row in rows) and found <= {"ham", "spam"},
@@ -285,12 +273,6 @@ def _read_sms(path, _):
         "data": _texts(text.removesuffix("\r") for text in texts),
         "target": np.array([label == "spam" for label in labels], dtype=np.int64),
     }
-
-
-def _read_enron_lines(path, mailboxes):
-    rows = [tuple(json.loads(line)) for line in _lines(path)]
-    require(all(len(row) == 4 for row in rows), "4 columns", "another number")
-    return _enron_fields(rows, mailboxes)
 
 
 def _read_enron_archives(*paths_and_mailboxes):
@@ -324,24 +306,19 @@ def _enron_fields(rows, mailboxes):
 
 _IMDB = (
     Source(
-        files=("imdb_acl_v1.tsv.xz",),
-        read=_read_imdb_lines,
-        origin="lines of subset, label, rating, number and text",
-    ),
-    Source(
         files=("aclImdb_v1.tar.gz",),
         read=_read_imdb_archive,
         origin="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
         url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
         sha256="c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
     ),
+    Source(
+        files=("aclImdb",),
+        read=_read_imdb_folder,
+        origin="the folder that the archive unpacks to",
+    ),
 )
 _SMS = (
-    Source(
-        files=("sms_spam_collection.tsv.xz",),
-        read=_read_sms,
-        origin="the file SMSSpamCollection, compressed with xz",
-    ),
     Source(
         files=("SMSSpamCollection",),
         read=_read_sms,

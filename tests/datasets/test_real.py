@@ -17,7 +17,7 @@ DATA = Path(os.environ.get(_files.ENVIRONMENT_VARIABLE) or "no folder is named")
 
 def _real(file):
     return pytest.mark.skipif(
-        not (DATA / file).is_file(),
+        not (DATA / file).exists(),
         reason=f"set {_files.ENVIRONMENT_VARIABLE} to a folder with {file}",
     )
 
@@ -42,7 +42,7 @@ def test_real_mnist():
     assert y_test[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 
 
-@_real("cifar10_jpeg.npz")
+@_real("cifar10_train.npz")
 def test_real_cifar10():
     cifar10 = datasets.fetch_cifar10(DATA, subset="all")
     assert cifar10.data.shape == (60000, 32, 32, 3)
@@ -53,7 +53,7 @@ def test_real_cifar10():
     assert _digest(cifar10.data) == decoded
 
 
-@_real("gtsrb32_train.npz")
+@_real("gtsrb_train.npz")
 def test_real_gtsrb():
     train = datasets.fetch_gtsrb(DATA)
     decoded = "629905f1f1e60b6f0bdb6b137218f61af9186b0e43d0fcfcd79e1d45c5f9bb21"
@@ -74,7 +74,7 @@ def test_real_gtsrb():
     assert _digest(test.data) == decoded
 
 
-@_real("imdb_acl_v1.tsv.xz")
+@_real("aclImdb")
 def test_real_imdb():
     imdb = datasets.fetch_imdb(DATA, subset="all")
     assert imdb.target.tolist() == ([0] * 12500 + [1] * 12500) * 2
@@ -83,7 +83,7 @@ def test_real_imdb():
     assert duplicates == [96, 199]
 
 
-@_real("sms_spam_collection.tsv.xz")
+@_real("SMSSpamCollection")
 def test_real_sms_spam():
     sms = datasets.fetch_sms_spam(DATA)
     assert np.bincount(sms.target).tolist() == [4827, 747]
@@ -93,7 +93,7 @@ def test_real_sms_spam():
     assert hashlib.sha256(content).hexdigest() == published
 
 
-@_real("enron_spam.jsonl.xz")
+@_real("enron1.tar.gz")
 def test_real_enron_spam():
     enron = datasets.fetch_enron_spam(DATA)
     assert np.bincount(enron.target).tolist() == [16545, 17171]
@@ -105,7 +105,7 @@ def test_real_enron_spam():
     assert len(enron.data) - len(set(enron.data)) == 3222
 
 
-@_real("spambase.npz")
+@_real("spambase.zip")
 def test_real_spambase():
     spambase = datasets.fetch_spambase(DATA)
     assert spambase.data.shape == (4601, 57)

@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import json
-import lzma
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -24,7 +22,7 @@ def _digits(n, seed):
     return rng.integers(0, 256, (n, 28, 28), dtype=np.uint8), np.arange(n, dtype=np.uint8)
 
 
-def _photos(n, seed=0):
+def photos(n, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
 
 
@@ -32,27 +30,6 @@ def write_mnist(folder):
     (X, y), (X_test, y_test) = _digits(6, 0), _digits(4, 1)
     np.savez(folder / "mnist.npz", x_train=X, y_train=y, x_test=X_test, y_test=y_test)
     return X, y, X_test, y_test
-
-
-def write_cifar10_jpeg(folder):
-    jpegs = []
-    for i, photo in enumerate(_photos(5)):
-        file = io.BytesIO()
-        Image.fromarray(photo // 8 + 25 * i).save(file, "jpeg", quality=75)
-        jpegs.append(file.getvalue())
-    # Pictures of one size and quality share all bytes up to their entropy-coded data.
-    header = jpegs[0][: jpegs[0].index(b"\xff\xda") + 14]
-    assert all(jpeg.startswith(header) for jpeg in jpegs)
-    scans = [jpeg[len(header) : -2] for jpeg in jpegs]
-    np.savez(
-        folder / "cifar10_jpeg.npz",
-        header=np.frombuffer(header, np.uint8),
-        scan=np.frombuffer(b"".join(scans), np.uint8),
-        offsets=np.cumsum([0, *map(len, scans)]).astype(np.uint32),
-        y=np.array([3, 1, 4, 1, 5], dtype=np.uint8),
-        n_train=3,
-    )
-    return [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs]
 
 
 def write_tar(path, members):
@@ -65,7 +42,7 @@ def write_tar(path, members):
 
 
 def write_cifar10_binary(folder):
-    X, y = _photos(12), np.arange(12, dtype=np.uint8) % 10
+    X, y = photos(12), np.arange(12, dtype=np.uint8) % 10
     flat = X.transpose(0, 3, 1, 2).reshape(12, -1)
     records = np.concatenate([y[:, None], flat], axis=1)
     members = {
@@ -77,30 +54,10 @@ def write_cifar10_binary(folder):
     return X, y, write_tar(folder / "cifar-10-binary.tar.gz", members)
 
 
-def write_gtsrb_strips(folder, part):
-    n_per_strip = [3, 2, 1]
-    X, n = _photos(6), 6
-    strips = []
-    for strip in np.split(X, np.cumsum(n_per_strip)[:-1]):
-        file = io.BytesIO()
-        Image.fromarray(strip.reshape(-1, 32, 3)).save(file, "webp", lossless=True)
-        strips.append(file.getvalue())
-    fields = {
-        "webp": np.frombuffer(b"".join(strips), np.uint8),
-        "offsets": np.cumsum([0, *map(len, strips)]).astype(np.uint32),
-        "start": np.cumsum([0, *n_per_strip]).astype(np.int32),
-        "y": np.array([0, 0, 0, 0, 0, 7], dtype=np.uint8),
-        "width": np.arange(30, 30 + n, dtype=np.int16),
-        "height": np.arange(40, 40 + n, dtype=np.int16),
-    }
-    if part == "train":
-        fields |= {
-            "track": np.array([0, 0, 0, 1, 1, 0], dtype=np.int16),
-            "frame": np.array([0, 1, 2, 0, 1, 0], dtype=np.int8),
-            "orig_pixel_sum": np.arange(n, dtype=np.int32) * 1000,
-            "orig_lex_rank": np.arange(n, dtype=np.int32)[::-1],
-        }
-    np.savez(folder / f"gtsrb32_{part}.npz", **fields)
+def write_saved_images(folder, name, **more):
+    """Save images and labels, as anyone may; return the images."""
+    X, y = photos(6), np.array([0, 0, 0, 0, 0, 7])
+    np.savez(folder / f"{name}.npz", data=X, target=y, **more)
     return X
 
 
@@ -139,19 +96,23 @@ REVIEWS = [
 ]  # subset, label, rating, number, text
 
 
-def write_imdb_lines(folder):
-    with lzma.open(folder / "imdb_acl_v1.tsv.xz", "wt", encoding="utf-8", newline="\n") as file:
-        for row in REVIEWS:
-            file.write("\t".join(map(str, row)) + "\n")
-
-
-def write_imdb_archive(folder):
+def _imdb_files():
     members = {
         f"aclImdb/{split}/{['neg', 'pos'][label]}/{number}_{rating}.txt": text.encode()
         for split, label, rating, number, text in reversed(REVIEWS)
     }
     members |= {"aclImdb/train/unsup/0_0.txt": b"unlabelled", "aclImdb/README": b"read me"}
-    return write_tar(folder / "aclImdb_v1.tar.gz", members)
+    return members
+
+
+def write_imdb_archive(folder):
+    return write_tar(folder / "aclImdb_v1.tar.gz", _imdb_files())
+
+
+def write_imdb_folder(folder):
+    for name, content in _imdb_files().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 SMS = "ham\tsee you at 5\nspam\tWIN\ta\x0bprize\u2028now\nham\tok\n"
@@ -160,12 +121,6 @@ MAILS = [
     ["enron1", 1, "0002.2003-12-18.GP.spam", "Subject: pills"],
     ["enron2", 0, "0001.1999-12-10.kaminski.ham", "Subject: model"],
 ]
-
-
-def write_enron_lines(folder):
-    with lzma.open(folder / "enron_spam.jsonl.xz", "wt", encoding="utf-8", newline="\n") as file:
-        for mail in MAILS:
-            file.write(json.dumps(mail) + "\n")
 
 
 def write_enron_archives(folder):
@@ -178,13 +133,10 @@ def write_enron_archives(folder):
         write_tar(folder / f"{mailbox}.tar.gz", members)
 
 
-def write_spambase(folder, name="spambase.npz"):
+def write_spambase(folder):
     X, y = np.array([[0.0, 0.64, 3.5], [0.21, 0.0, 1.0]]), np.array([1, 0], dtype=np.uint8)
     names = ["word_freq_make", "char_freq_;", "capital_run_length_average"]
-    if name.endswith(".npz"):
-        np.savez(folder / name, X=X, y=y, feature_names=np.array(names))
-        return
-    with zipfile.ZipFile(folder / name, "w") as archive:
+    with zipfile.ZipFile(folder / "spambase.zip", "w") as archive:
         table = io.StringIO()
         np.savetxt(table, np.column_stack([X, y]), delimiter=",", fmt="%g")
         archive.writestr("spambase.data", table.getvalue())
