@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from .._certificate import CertificateWarning, certify_through, effective_threat, find_ensemble
 from .._data.containers import n_rows
-from .._data.forms import as_cuttable, rows_at
+from .._data.forms import as_cuttable
 from ..certificates.threats import THREATS
 from ._attacks import ATTACKS, Attack, apply_edit, hostile_edits
 from ._questions import ask_in_company, ask_otherwise, probe_hasher
@@ -203,7 +203,7 @@ class _Audit:
         self.threats = [default]
         for threat in (t for t in THREATS if t != default):
             try:
-                certify_through(fitted, rows_at(X_test, [0]), threat)
+                certify_through(fitted, X_test, threat)
             except ValueError:
                 continue
             self.threats.append(threat)

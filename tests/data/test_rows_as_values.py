@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.decomposition import PCA
@@ -44,8 +44,10 @@ def _attack_tables():
 
 tables = _attack_tables()
 BROKEN = tables.BROKEN
+# Examples are small as drawn, and members take too long to be fitted hundreds of times.
 DRAWN = settings(
     max_examples=15,
+    phases=[Phase.explicit, Phase.generate],
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
