@@ -257,7 +257,9 @@ ESTIMATORS = {
     "all that it sees": (Telltale(), tuple(KINDS), tuple(CONTAINERS)),
     "cells as text": (CellTexts(), DENSE, tuple(CONTAINERS)),
     "columns by type": (
-        make_pipeline(SELECTED, DecisionTreeClassifier(max_depth=3)), DENSE, PANDAS,
+        # A span counts as a number to the selector, and not to the tree.
+        make_pipeline(SELECTED, DecisionTreeClassifier(max_depth=3)),
+        tuple(kind for kind in DENSE if kind != "span"), PANDAS,
     ),
     "category codes": (
         make_pipeline(FunctionTransformer(codes), DecisionTreeClassifier(max_depth=3)),
