@@ -216,7 +216,7 @@ def test_villain_is_caught(villain, reason):
 
 
 def test_a_hostile_cell_alone_gives_types_of_the_table_away(monkeypatch):
-    monkeypatch.setattr("certified_ensembles.audit._audit.SAME_DATA", {})
+    monkeypatch.setitem(check_certificate.__globals__, "SAME_DATA", {})
     model = TypesOfAll(DecisionTreeClassifier(), 7, classes=[0, 1])
     with pytest.raises(BrokenCertificateError, match="a column's type changed") as caught:
         check(model, NUMBERS, n_attacks=0)
