@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.dummy import DummyClassifier
 
-from .._data.containers import is_text, n_rows, take
-from ._same_data import as_list, stack_rows
+from .._data.containers import is_text, n_rows
+from .._data.forms import blank_rows, change_numbers, rows_at, stack_rows
+from .._data.hostile import hostile_rows
+from ._words import as_list
 
-_FLOOD = 20  # rows that a hostile source adds
+# A hostile source adds this many rows.
+_FLOOD = 20
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -29,6 +31,8 @@ class Attack:
         What the attack costs under each threat to which it belongs.
     kept, origin : ndarray of int
         Positions in X of rows that were not touched, and where they stood before.
+    X_test
+        Test rows that were asked about, where these are not the given ones as they are.
     """
 
     kind: str
@@ -39,40 +43,44 @@ class Attack:
     n_operations: dict = field(default_factory=dict)
     kept: np.ndarray = field(default_factory=lambda: _NONE, repr=False)
     origin: np.ndarray = field(default_factory=lambda: _NONE, repr=False)
+    X_test: object = field(default=None, repr=False)
 
 
 class _Edit(NamedTuple):
-    """Operations on the training data: delete rows, then change labels, then add rows."""
+    """Operations on the training data: delete rows, then change labels, then add rows.
+
+    ``words`` say what rows are added.
+    """
 
     delete: np.ndarray = _NONE
     flip: np.ndarray = _NONE
     flip_to: object = ()
     rows: object = None
     labels: object = ()
-    words: str = ""  # of the rows added
+    words: str = ""
     sources: object = None
     in_front: bool = False
 
 
-def apply_edit(a, kind, edit):
+def apply_edit(audit, kind, edit):
     """Return the attacked data, what was done in words, and what it costs."""
-    n = n_rows(a.X)
+    n = n_rows(audit.X)
     stay = np.setdiff1d(np.arange(n), edit.delete)
     labels = np.array(edit.labels)
-    words, y = [], a.y.copy()
+    words, y = [], audit.y.copy()
     if len(edit.delete):
         words.append(f"delete rows {as_list(edit.delete)}")
     if len(edit.flip):
         words.append(f"set the labels of rows {as_list(edit.flip)} to {as_list(edit.flip_to)}")
         y = y.astype(np.result_type(y, np.asarray(edit.flip_to)), copy=False)
         y[edit.flip] = edit.flip_to
-    X, y, added = take(a.X, stay), y[stay], len(labels)
+    X, y, added = rows_at(audit.X, stay), y[stay], len(labels)
     groups = sources = None
-    if a.groups is not None:
+    if audit.groups is not None:
         sources = np.array([] if edit.sources is None else edit.sources)
         if added and edit.sources is None:
-            sources = np.repeat(a.rng.choice(a.groups), added)
-        groups = a.groups[stay]
+            sources = np.repeat(audit.rng.choice(audit.groups), added)
+        groups = audit.groups[stay]
     if added:
         place = "in front" if edit.in_front else "at the end"
         given = "" if sources is None else f" and sources {as_list(sources)}"
@@ -87,290 +95,293 @@ def apply_edit(a, kind, edit):
         cost["replacement"] = added + len(edit.flip)
     if added == len(edit.delete) == 0:
         cost["label_flip"] = len(edit.flip)
-    if a.groups is not None:
-        touched = [a.groups[edit.delete], a.groups[edit.flip], sources] if added else [
-            a.groups[edit.delete], a.groups[edit.flip]]  # fmt: skip
+    if audit.groups is not None:
+        touched = [audit.groups[edit.delete], audit.groups[edit.flip]]
+        touched += [sources] if added else []
         cost = dict.fromkeys(cost, len(np.unique(np.concatenate(touched))))
-    return Attack(kind, "; then ".join(words), X, y, groups, cost,
-                  kept=np.flatnonzero(calm) + shift, origin=stay[calm])  # fmt: skip
+    return Attack(
+        kind,
+        "; then ".join(words),
+        X,
+        y,
+        groups,
+        cost,
+        kept=np.flatnonzero(calm) + shift,
+        origin=stay[calm],
+    )
 
 
-def _wrong(a, labels):
+def _wrong(audit, labels):
     """Return for each label another one that the training rows have."""
-    known = np.unique(a.y)
+    known = np.unique(audit.y)
     if len(known) == 1:
         return np.asarray(labels)
     codes = np.searchsorted(known, labels) % len(known)
-    return known[(codes + a.rng.integers(1, len(known), size=len(codes))) % len(known)]
+    return known[(codes + audit.rng.integers(1, len(known), size=len(codes))) % len(known)]
 
 
-def _some_rows(a, budget, size=None):
-    return a.rng.choice(n_rows(a.X) if size is None else size, size=budget)
+def _some_rows(audit, budget, size=None):
+    return audit.rng.choice(n_rows(audit.X) if size is None else size, size=budget)
 
 
-def _numbers(rows, change):
-    """Return rows with their numbers changed; None where there are none to change."""
-    if sp.issparse(rows):
-        rows = rows.copy()
-        rows.data = change(rows.data)
-        return rows
-    if hasattr(rows, "iloc") and rows.ndim == 2:
-        names = list(rows.select_dtypes("number").columns)
-        return rows.assign(**{k: change(rows[k].to_numpy()) for k in names}) if names else None
-    if isinstance(rows, np.ndarray) and rows.dtype.kind in "iuf":
-        return change(rows)
-    return None
-
-
-def blank_rows(rows):
-    return [""] * len(rows) if is_text(rows) else _numbers(rows, lambda v: v * 0)
-
-
-def _insert(a, rows, labels, words):
+def _insert(audit, rows, labels, words):
     """Insert rows at one end; nothing if there is no such row for this container."""
     if rows is None:
         return None
-    return _Edit(rows=rows, labels=labels, words=words, in_front=bool(a.rng.integers(2)))
+    return _Edit(rows=rows, labels=labels, words=words, in_front=bool(audit.rng.integers(2)))
 
 
-def _relabelled_copies(a, budget):
-    index = _some_rows(a, budget)
+def _relabelled_copies(audit, budget):
+    index = _some_rows(audit, budget)
     words = f"copies of training rows {as_list(index)}"
-    return _insert(a, take(a.X, index), _wrong(a, a.y[index]), words)
+    return _insert(audit, rows_at(audit.X, index), _wrong(audit, audit.y[index]), words)
 
 
-def _duplicates(a, budget):
-    index = _some_rows(a, budget)
+def _duplicates(audit, budget):
+    index = _some_rows(audit, budget)
     words = f"copies of training rows {as_list(index)}"
-    return _insert(a, take(a.X, index), a.y[index], words)
+    return _insert(audit, rows_at(audit.X, index), audit.y[index], words)
 
 
-def _test_copies(a, budget):
-    index = _some_rows(a, budget, n_rows(a.X_test))
+def _test_copies(audit, budget):
+    index = _some_rows(audit, budget, n_rows(audit.X_test))
     words = f"copies of test rows {as_list(index)}"
-    return _insert(a, take(a.X_test, index), _wrong(a, a.clean.y_pred[index]), words)
+    return _insert(
+        audit, rows_at(audit.X_test, index), _wrong(audit, audit.clean.y_pred[index]), words
+    )
 
 
-def _new_label(a, smaller):
+def _new_label(audit, smaller):
     """Return a label that sorts before, or after, all known ones; None if there is none."""
-    first, last = min(a.y.tolist()), max(a.y.tolist())
-    if not a.open_set or isinstance(first, bool):
+    first, last = min(audit.y.tolist()), max(audit.y.tolist())
+    if not audit.open_set or isinstance(first, bool):
         return None
     if isinstance(first, str):
         label = " " + first if smaller else last + "~~"
         return label if (label < first if smaller else label > last) else None
-    return first - 7 if smaller else last + 7  # -1 may mean that a label is missing
+    # The neighbour -1 may mean that a label is missing.
+    return first - 7 if smaller else last + 7
 
 
-def _smaller_label(a, budget):
-    return _foreign(a, budget, smaller=True)
+def _smaller_label(audit, budget):
+    return _foreign(audit, budget, smaller=True)
 
 
-def _larger_label(a, budget):
-    return _foreign(a, budget, smaller=False)
+def _larger_label(audit, budget):
+    return _foreign(audit, budget, smaller=False)
 
 
-def _foreign(a, budget, smaller):
-    label = _new_label(a, smaller)
-    index = _some_rows(a, budget, n_rows(a.X_test))
+def _foreign(audit, budget, smaller):
+    label = _new_label(audit, smaller)
+    index = _some_rows(audit, budget, n_rows(audit.X_test))
     words = f"copies of test rows {as_list(index)}"
-    return None if label is None else _insert(
-        a, take(a.X_test, index), np.array([label] * budget), words)  # fmt: skip
+    return (
+        None
+        if label is None
+        else _insert(audit, rows_at(audit.X_test, index), np.array([label] * budget), words)
+    )
 
 
-def _outliers(a, budget):
+def _outliers(audit, budget):
     def far(values):
         if values.dtype.kind == "f":
             return values * values.dtype.type(1000)
         top = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
         return np.where(values > 0, min(top, 10**6), 0).astype(values.dtype)
 
-    index = _some_rows(a, budget)
-    rows = _numbers(take(a.X, index), far)
-    if is_text(a.X):
-        rows = [" ".join(map(str, [row] * 30)) for row in take(a.X, index)]
+    index = _some_rows(audit, budget)
+    rows = change_numbers(rows_at(audit.X, index), far)
+    if is_text(audit.X):
+        rows = [" ".join(map(str, [row] * 30)) for row in rows_at(audit.X, index)]
     words = f"training rows {as_list(index)}, their values far larger or repeated"
-    return _insert(a, rows, _wrong(a, a.y[index]), words)
+    return _insert(audit, rows, _wrong(audit, audit.y[index]), words)
 
 
-def _blank(a, budget):
-    index = _some_rows(a, budget)
-    rows, labels = blank_rows(take(a.X, index)), _wrong(a, a.y[index])
+def _blank(audit, budget):
+    index = _some_rows(audit, budget)
+    rows, labels = blank_rows(rows_at(audit.X, index)), _wrong(audit, audit.y[index])
     return None if rows is None else _Edit(rows=rows, labels=labels, words="blank rows")
 
 
-def _wider_type(a, budget):
+def _wider_type(audit, budget):
     """One row with a fraction turns a table of integers into one of floats."""
-    index = _some_rows(a, budget)
-    rows = _numbers(take(a.X, index), lambda v: v + np.float64(1 / 3))
+    index = _some_rows(audit, budget)
+    rows = change_numbers(rows_at(audit.X, index), lambda v: v + np.float64(1 / 3))
     words = f"training rows {as_list(index)}, plus one third, as float64"
-    return _insert(a, rows, _wrong(a, a.y[index]), words)
+    return _insert(audit, rows, _wrong(audit, audit.y[index]), words)
 
 
-def _deletions(a, budget):
-    index = a.rng.permutation(n_rows(a.X))[: min(budget, n_rows(a.X) - 2)]
+def _deletions(audit, budget):
+    index = audit.rng.permutation(n_rows(audit.X))[: min(budget, n_rows(audit.X) - 2)]
     return _Edit(delete=np.sort(index))
 
 
-def _class_deletion(a, budget):
-    rows = np.flatnonzero(a.y == a.rng.choice(a.y))
-    return _Edit(delete=rows) if 0 < len(rows) < n_rows(a.X) else None
+def _class_deletion(audit, budget):
+    rows = np.flatnonzero(audit.y == audit.rng.choice(audit.y))
+    return _Edit(delete=rows) if 0 < len(rows) < n_rows(audit.X) else None
 
 
-def _edits(a, budget):
-    index = np.unique(_some_rows(a, max(1, budget // 2)))
+def _edits(audit, budget):
+    index = np.unique(_some_rows(audit, max(1, budget // 2)))
     words = f"the rows deleted, {as_list(index)}, in reverse order"
-    rows = take(a.X, index[::-1])
-    changed = _numbers(rows, lambda v: -v if v.dtype.kind == "f" and v.min(initial=0) < 0 else v)
+    rows = rows_at(audit.X, index[::-1])
+    changed = change_numbers(
+        rows, lambda v: -v if v.dtype.kind == "f" and v.min(initial=0) < 0 else v
+    )
     rows = rows if changed is None else changed
-    return _Edit(delete=index, rows=rows, labels=_wrong(a, a.y[index]), words=words)
+    return _Edit(delete=index, rows=rows, labels=_wrong(audit, audit.y[index]), words=words)
 
 
-def _flips(a, budget):
-    index = np.unique(_some_rows(a, budget))
-    return _Edit(flip=index, flip_to=_wrong(a, a.y[index]))
+def _flips(audit, budget):
+    index = np.unique(_some_rows(audit, budget))
+    return _Edit(flip=index, flip_to=_wrong(audit, audit.y[index]))
 
 
-def _flips_to_new(a, budget):
-    label = _new_label(a, smaller=True)
-    index = np.unique(_some_rows(a, budget))
+def _flips_to_new(audit, budget):
+    label = _new_label(audit, smaller=True)
+    index = np.unique(_some_rows(audit, budget))
     return None if label is None else _Edit(flip=index, flip_to=np.array([label] * len(index)))
 
 
-# Targeted: spend exactly the radius of a test row on members that vote for its winner.
+# Targeted attacks spend exactly the radius of a test row on members that vote for its winner.
 
 
-def _target(a, threat, per_operation=1):
+def _target(audit, threat, per_operation=1):
     """Return a test row of small positive radius, its winner, a rival, and partitions."""
-    radius = a.clean.radius.get(threat, _NONE)
-    if a.clean.ballots is None or a.clean.partition is None or not (radius >= 1).any():
+    radius = audit.clean.radius.get(threat, _NONE)
+    if audit.clean.ballots is None or audit.clean.partition is None or not (radius >= 1).any():
         return None
     least = radius[radius >= 1].min()
-    i = a.rng.choice(np.flatnonzero(radius == least))
-    ballots, winner = a.clean.ballots[i], a.clean.y_pred[i]
+    i = audit.rng.choice(np.flatnonzero(radius == least))
+    ballots, winner = audit.clean.ballots[i], audit.clean.y_pred[i]
     others = [b for b in ballots.tolist() if b is not None and b != winner]
-    rival = Counter(others).most_common(1)[0][0] if others else _wrong(a, [winner])[0]
-    phantom = _new_label(a, smaller=True)
-    if phantom is not None and a.rng.integers(3) == 0:
+    rival = Counter(others).most_common(1)[0][0] if others else _wrong(audit, [winner])[0]
+    phantom = _new_label(audit, smaller=True)
+    if phantom is not None and audit.rng.integers(3) == 0:
         rival = phantom
-    sizes = np.bincount(a.clean.partition, minlength=len(ballots))
-    members = a.rng.permutation(np.flatnonzero((ballots == winner) & (sizes > 0)))
-    members = members[np.argsort(sizes[members], kind="stable")]  # small ones turn easily
+    sizes = np.bincount(audit.clean.partition, minlength=len(ballots))
+    members = audit.rng.permutation(np.flatnonzero((ballots == winner) & (sizes > 0)))
+    # Small members turn easily.
+    members = members[np.argsort(sizes[members], kind="stable")]
     return i, winner, rival, members[: least * per_operation]
 
 
-def _row_in(a, partition, label):
+def _row_in(audit, partition, label):
     """Return a row of a partition, one with this label if there is one."""
-    rows = np.flatnonzero(a.clean.partition == partition)
-    own = rows[a.y[rows] == label]
-    return a.rng.choice(own if len(own) else rows)
+    rows = np.flatnonzero(audit.clean.partition == partition)
+    own = rows[audit.y[rows] == label]
+    return audit.rng.choice(own if len(own) else rows)
 
 
-def _poison(a, i, partitions, winner, rival):
+def _poison(audit, i, partitions, winner, rival):
     """Return one row for each partition, as much like test row i as can be found, and words."""
-    rows = take(a.X_test, np.full(40 * len(partitions), i))
-    rows, home = _numbers(rows, lambda v: _vary(a, v)), _NONE
-    if rows is not None and not a.prefix:
+    rows = rows_at(audit.X_test, np.full(40 * len(partitions), i))
+    rows, home = change_numbers(rows, lambda v: _vary(audit, v)), _NONE
+    if rows is not None and not audit.prefix:
         # The partition of a row is its own affair, so any fit tells it: one of no cost will do.
-        finder = a.with_params(a.estimator, estimator=DummyClassifier())
-        home = a.quietly(finder.fit, rows, np.array([rival] * n_rows(rows))).partition_
+        finder = audit.with_params(audit.estimator, estimator=DummyClassifier())
+        home = audit.quietly(finder.fit, rows, np.array([rival] * n_rows(rows))).partition_
     poison, words = None, []
     for p in partitions:
         if p in home:
-            own, word = take(rows, [np.flatnonzero(home == p)[-1]]), f"test row {i} varied"
+            own, word = rows_at(rows, [np.flatnonzero(home == p)[-1]]), f"test row {i} varied"
         else:
-            index = _row_in(a, p, winner)
-            own, word = take(a.X, [index]), f"a copy of training row {index}"
+            index = _row_in(audit, p, winner)
+            own, word = rows_at(audit.X, [index]), f"a copy of training row {index}"
         poison = own if poison is None else stack_rows(poison, own)
         words.append(f"{word} (for partition {p})")
     return poison, as_list(words)
 
 
-def _vary(a, values):
+def _vary(audit, values):
     if values.dtype.kind == "f":
-        return values * (1 + 0.01 * a.rng.random(values.shape)).astype(values.dtype)
-    lower = (values > 0) & (a.rng.random(values.shape) < 0.2)
+        return values * (1 + 0.01 * audit.rng.random(values.shape)).astype(values.dtype)
+    lower = (values > 0) & (audit.rng.random(values.shape) < 0.2)
     return values - lower.astype(values.dtype)
 
 
-def _targeted_insertions(a, budget):
-    found = None if a.groups is not None else _target(a, "insertion_deletion")
+def _targeted_insertions(audit, budget):
+    found = None if audit.groups is not None else _target(audit, "insertion_deletion")
     if found is None or not len(found[3]):
         return None
     i, winner, rival, partitions = found
-    rows, words = _poison(a, i, partitions, winner, rival)
-    return _insert(a, rows, np.array([rival] * len(partitions)), words)
+    rows, words = _poison(audit, i, partitions, winner, rival)
+    return _insert(audit, rows, np.array([rival] * len(partitions)), words)
 
 
-def _targeted_deletions(a, budget):
-    found = _target(a, "insertion_deletion")
+def _targeted_deletions(audit, budget):
+    found = _target(audit, "insertion_deletion")
     if found is None:
         return None
-    return _Edit(delete=np.array([_row_in(a, p, found[1]) for p in found[3]], dtype=int))
+    return _Edit(delete=np.array([_row_in(audit, p, found[1]) for p in found[3]], dtype=int))
 
 
-def _targeted_flips(a, budget):
-    found = _target(a, "label_flip")
+def _targeted_flips(audit, budget):
+    found = _target(audit, "label_flip")
     if found is None or not len(found[3]):
         return None
-    index = np.array([_row_in(a, p, found[1]) for p in found[3]])
+    index = np.array([_row_in(audit, p, found[1]) for p in found[3]])
     return _Edit(flip=index, flip_to=np.array([found[2]] * len(index)))
 
 
-def _targeted_replacements(a, budget):
+def _targeted_replacements(audit, budget):
     """Take a row from one partition that votes for the winner and poison another."""
-    found = None if a.groups is not None else _target(a, "replacement", per_operation=2)
+    found = None if audit.groups is not None else _target(audit, "replacement", per_operation=2)
     if found is None or len(found[3]) < 2:
         return None
     i, winner, rival, partitions = found
     losing, gaining = np.array_split(partitions[: len(partitions) // 2 * 2], 2)
-    rows, words = _poison(a, i, gaining, winner, rival)
-    delete = np.array([_row_in(a, p, winner) for p in losing])
+    rows, words = _poison(audit, i, gaining, winner, rival)
+    delete = np.array([_row_in(audit, p, winner) for p in losing])
     return _Edit(delete=delete, rows=rows, labels=np.array([rival] * len(gaining)), words=words)
 
 
-def _partition_deletion(a, budget):
+def _partition_deletion(audit, budget):
     """Delete whole partitions: many operations, few members."""
-    if a.clean.partition is None:
+    if audit.clean.partition is None:
         return None
-    parts = a.rng.permutation(np.unique(a.clean.partition))[:budget]
-    rows = np.flatnonzero(np.isin(a.clean.partition, parts))
-    return _Edit(delete=rows) if len(rows) < n_rows(a.X) else None
+    parts = audit.rng.permutation(np.unique(audit.clean.partition))[:budget]
+    rows = np.flatnonzero(np.isin(audit.clean.partition, parts))
+    return _Edit(delete=rows) if len(rows) < n_rows(audit.X) else None
 
 
-# Sources: each may do anything to its own rows and add any number.
+# A source may do anything to its own rows and add any number.
 
 
-def _hostile_sources(a, budget):
-    sources = a.rng.permutation(np.unique(a.groups))[:budget]
-    own = np.flatnonzero(np.isin(a.groups, sources))
+def _hostile_sources(audit, budget):
+    sources = audit.rng.permutation(np.unique(audit.groups))[:budget]
+    own = np.flatnonzero(np.isin(audit.groups, sources))
     gone, flipped = own[::3], np.setdiff1d(own, own[::3])
-    return _flood(a, sources, gone, flipped)
+    return _flood(audit, sources, gone, flipped)
 
 
-def _new_sources(a, budget):
-    known = np.unique(a.groups)
+def _new_sources(audit, budget):
+    known = np.unique(audit.groups)
     text = known.dtype.kind in "USO"
     sources = [f"new source {i}" if text else known.max() + 1 + i for i in range(budget)]
-    return _flood(a, np.array(sources), _NONE, _NONE)
+    return _flood(audit, np.array(sources), _NONE, _NONE)
 
 
-def _flood(a, sources, delete, flip):
-    index = _some_rows(a, _FLOOD * len(sources), n_rows(a.X_test))
+def _flood(audit, sources, delete, flip):
+    index = _some_rows(audit, _FLOOD * len(sources), n_rows(audit.X_test))
     return _Edit(
-        delete=delete, flip=flip, flip_to=_wrong(a, a.y[flip]) if len(flip) else (),
-        rows=take(a.X_test, index), labels=_wrong(a, a.clean.y_pred[index]),
-        sources=np.repeat(sources, _FLOOD), words=f"copies of test rows {as_list(index)}",
-    )  # fmt: skip
+        delete=delete,
+        flip=flip,
+        flip_to=_wrong(audit, audit.y[flip]) if len(flip) else (),
+        rows=rows_at(audit.X_test, index),
+        labels=_wrong(audit, audit.clean.y_pred[index]),
+        sources=np.repeat(sources, _FLOOD),
+        words=f"copies of test rows {as_list(index)}",
+    )
 
 
-def _silent_sources(a, budget):
-    sources = a.rng.permutation(np.unique(a.groups))[:budget]
-    rows = np.flatnonzero(np.isin(a.groups, sources))
-    return _Edit(delete=rows) if len(rows) < n_rows(a.X) else None
+def _silent_sources(audit, budget):
+    sources = audit.rng.permutation(np.unique(audit.groups))[:budget]
+    rows = np.flatnonzero(np.isin(audit.groups, sources))
+    return _Edit(delete=rows) if len(rows) < n_rows(audit.X) else None
 
 
-# An attack: a function (audit, budget) -> _Edit or None, and whether it needs sources.
+# An attack is a function (audit, budget) -> _Edit or None; beside it, whether it needs sources.
 ATTACKS = {
     "rows inserted: smaller new label": (_smaller_label, False),
     "rows inserted: wider type": (_wider_type, False),
@@ -394,3 +405,14 @@ ATTACKS = {
     "partitions deleted": (_partition_deletion, False),
     "a class deleted": (_class_deletion, False),
 }
+
+
+def hostile_edits(audit):
+    """Yield an edit for each hostile cell: one row that changes the type of a column.
+
+    Joining it to the table gives the whole column another type, or other levels, in the
+    container; a certificate allows that to change the member of the row's own partition alone.
+    """
+    for words, row in hostile_rows(audit.X, audit.rng):
+        label = _wrong(audit, audit.y[_some_rows(audit, 1)])
+        yield _insert(audit, row, label, f"training {words}")

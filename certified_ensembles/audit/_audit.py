@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length, check_random_state
 from tqdm.auto import tqdm
 
 from .._certificate import CertificateWarning, certify_through, effective_threat, find_ensemble
-from .._data.containers import is_frame, is_text, n_rows, take
+from .._data.containers import n_rows
+from .._data.forms import as_cuttable
 from ..certificates.threats import THREATS
-from ..hashers import resolve_hasher, uses_labels
-from ._attacks import ATTACKS, Attack, apply_edit, blank_rows
-from ._same_data import SAME_DATA, as_change, as_list, other_forms, plain, stack_rows
+from ._attacks import ATTACKS, Attack, apply_edit, hostile_edits
+from ._questions import ask_in_company, ask_otherwise, probe_hasher
+from ._same_data import SAME_DATA
+from ._words import as_change
 
 __all__ = ["Attack", "AuditReport", "BrokenCertificateError", "check_certificate"]
 
-_N_PROBED = 64
-_N_ALONE = 10
+_TYPE_CHANGED = "a column's type changed"
 
 
 class AuditReport(NamedTuple):
@@ -36,8 +36,9 @@ class AuditReport(NamedTuple):
         The smallest ``n_operations - radius`` over all predictions that did change: 1 means
         that an attack one operation beyond the radius succeeded, None that none did.
     refused : dict of str to str
-        Kinds of attacked data that `fit` refused at least once, with its message. Nothing was
-        predicted there, so no promise was broken; but whoever brings such a row stops the fit.
+        Kinds of attacked data that `fit`, or of hostile test rows that an answer, refused at
+        least once, with the message. Nothing was predicted there, so no promise was broken; but
+        whoever brings such a row stops everybody.
     """
 
     n_attacks: dict
@@ -71,7 +72,9 @@ def check_certificate(
     A search for counterexamples, not a proof: passing means that none of these attacks
     worked. It finds what voids certificates in practice: a member without a seed, state that
     members share, a step fitted on all rows, a partition that depends on other rows, on their
-    order or on the type of the array.
+    order or on the type of the array, a member that sees what a foreign row made of a column's
+    type (a ``1`` among bools, a word among numbers, a new level), and an answer that depends on
+    the test rows beside it.
 
     Parameters
     ----------
@@ -89,7 +92,8 @@ def check_certificate(
         one source does.
     n_attacks : int, default=50
         Number of poisoned refits, spread over all kinds and budgets. Refits on the same data
-        in another form (order, dtype, memory layout, `n_jobs`) come on top.
+        in another form (order, type, memory layout, `n_jobs`) come on top, and so does one refit
+        for each cell that changes a column's type.
     random_state : int, RandomState instance or None, default=0
         Of the attacks. With the same integer the same counterexample is found again.
     verbose : int, default=0
@@ -104,7 +108,8 @@ def check_certificate(
     ------
     BrokenCertificateError
         An `AssertionError` that says in words which operations on which rows break which
-        promise; its attribute ``attack`` holds the attacked data.
+        promise; its attribute ``attack`` holds the attacked data. So does an exception of the
+        estimator about the data as they are, in other types or in another order.
     TypeError
         If the estimator has no method ``certify``.
 
@@ -135,11 +140,11 @@ def check_certificate(
 
 @dataclass
 class _Outcome:
-    """What a fitted estimator says of the test rows."""
+    """What a fitted estimator says of the test rows; ballots are labels, None an abstention."""
 
     y_pred: np.ndarray
     radius: dict
-    ballots: np.ndarray | None  # labels; an own object for an abstention
+    ballots: np.ndarray | None
     partition: np.ndarray | None
 
     def at(self, rows):
@@ -148,17 +153,17 @@ class _Outcome:
         return _Outcome(self.y_pred[rows], radius, ballots, self.partition)
 
 
-def _rows(X):
-    """Return X in a form that can be cut and joined: lists of numbers become arrays."""
-    known = is_text(X) or is_frame(X) or sp.issparse(X) or isinstance(X, np.ndarray)
-    return X if known else np.asarray(X)
+def _names_remedy(error):
+    """Say whether an error is the ensemble's own about a member that cannot answer."""
+    return any("on_error" in text for text in (str(error), *getattr(error, "__notes__", ())))
 
 
 class _Audit:
     """The clean data and the clean outcome, which every attack is held against."""
 
     def __init__(self, estimator, X, y, X_test, groups, rng):
-        self.X, self.y, self.X_test, self.rng = _rows(X), np.asarray(y), _rows(X_test), rng
+        self.X, self.y = as_cuttable(X), np.asarray(y)
+        self.X_test, self.rng = as_cuttable(X_test), rng
         self.groups = None if groups is None else np.asarray(groups)
         check_consistent_length(self.X, self.y, self.groups)
         self.prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
@@ -186,17 +191,19 @@ class _Audit:
             rows = fitted[:-1].transform(X_test) if self.prefix else X_test
             codes = inner.ballots(rows)
             labels = np.append(np.asarray(inner.classes_, dtype=object), None)
-            ballots = labels[codes]  # -1, an abstention, is the last: None
+            # An abstention is -1, and None comes last.
+            ballots = labels[codes]
         return _Outcome(np.asarray(y_pred), radius, ballots, getattr(inner, "partition_", None))
 
     def find_threats(self, fitted, X_test):
         """Return the threats that the estimator certifies, its default one first."""
         default = effective_threat(fitted)
-        certify_through(fitted, X_test)  # an error here is the estimator's own
+        # An error here is the estimator's own.
+        certify_through(fitted, X_test)
         self.threats = [default]
         for threat in (t for t in THREATS if t != default):
             try:
-                certify_through(fitted, take(X_test, [0]), threat)
+                certify_through(fitted, X_test, threat)
             except ValueError:
                 continue
             self.threats.append(threat)
@@ -223,14 +230,15 @@ class _Audit:
         self.open_set = open_set and getattr(ensemble, "certificate", "exact") == "exact"
         self.largest = max(1, *(int(r.max(initial=0)) for r in self.clean.radius.values()))
         table = [
-            kind for kind, (_, for_sources) in ATTACKS.items()
-            if not for_sources or self.groups is not None
-        ]  # fmt: skip
-        with tqdm(total=len(SAME_DATA) + n_attacks + 2, desc="audit", disable=not verbose) as bar:
-            self.probe_hasher(ensemble)
-            bar.update()
-            self.ask_otherwise()
-            bar.update()
+            k for k, (_, sources) in ATTACKS.items() if not sources or self.groups is not None
+        ]
+        # A hostile row is nothing to an estimator that promises nothing about inserted rows.
+        edits = list(hostile_edits(self)) if self.promises("insertion_deletion") else []
+        steps = 3 + len(SAME_DATA) + n_attacks + len(edits)
+        with tqdm(total=steps, desc="audit", disable=not verbose) as bar:
+            for question in (probe_hasher, ask_otherwise, ask_in_company):
+                question(self)
+                bar.update()
             for kind, variant in SAME_DATA.items():
                 for words, data in variant(self):
                     self.refit(Attack(kind, words, *data[:3]), data[3], *data[4:])
@@ -242,23 +250,54 @@ class _Audit:
                 if edit is not None:
                     self.refit(apply_edit(self, kind, edit))
                 bar.update()
+            for edit in edits:
+                self.refit(apply_edit(self, _TYPE_CHANGED, edit))
+                bar.update()
+        self.fit_again()
         return AuditReport(dict(self.count), self.slack, self.refused)
 
+    def promises(self, threat):
+        return threat in self.clean.radius
+
     def refit(self, attack, order=None, estimator=None):
-        if attack.n_operations and not set(attack.n_operations) & set(self.clean.radius):
-            return  # nothing is promised
+        if attack.n_operations and not any(map(self.promises, attack.n_operations)):
+            return
         try:
             fitted = self.quietly(self.fit, attack.X, attack.y, attack.groups, estimator)
-        except Exception as error:  # data that is refused breaks no promise
-            self.refused.setdefault(attack.kind, f"{type(error).__name__}: {error}")
+        except Exception as error:
+            # Other data may be refused, which breaks no promise; these very data were taken.
+            if not attack.n_operations:
+                self.fail_to("fit the data that it took before", attack, error)
+            self.refuse(attack, error)
             return
-        after = self.quietly(self.ask, fitted, self.X_test)
+        try:
+            after = self.quietly(self.ask, fitted, self.X_test)
+        except Exception as error:
+            if not attack.n_operations or not _names_remedy(error):
+                self.fail_to("answer test rows that it answered before", attack, error)
+            self.refuse(attack, error)
+            return
         self.count[attack.kind] += 1
         if not attack.n_operations:
             self.same(attack, after, order=np.arange(len(self.y)) if order is None else order)
         else:
             self.within_radius(attack, after)
             self.untouched_members(attack, after)
+
+    def fit_again(self):
+        """Fit the very object that has been fitted and asked: nothing it remembers may count."""
+        fit_params = {} if self.groups is None else {self.prefix + "groups": self.groups}
+        attack = Attack("same object fitted again", "none", self.X, self.y, self.groups)
+        try:
+            self.quietly(lambda: self.fitted.fit(self.X, self.y, **fit_params))
+            after = self.quietly(self.ask, self.fitted, self.X_test)
+        except Exception as error:
+            self.fail_to("fit and answer a second time", attack, error)
+        self.same(attack, after, order=np.arange(len(self.y)))
+        self.count[attack.kind] += 1
+
+    def refuse(self, attack, error):
+        self.refused.setdefault(attack.kind, f"{type(error).__name__}: {error}")
 
     # ------------------------------------------------------------ the claims
 
@@ -268,27 +307,41 @@ class _Audit:
         before = self.clean.at(rows)
         for i in np.flatnonzero(after.y_pred != before.y_pred)[:1]:
             radius = max(int(r[i]) for r in before.radius.values())
-            self.fail(f"changes the prediction of test row {rows[i]} from "
-                      f"{as_change(before.y_pred[i], after.y_pred[i])} without any operation "
-                      f"(certified radius: {radius})", attack, int(rows[i]), radius)  # fmt: skip
+            self.fail(
+                f"changes the prediction of test row {rows[i]} from "
+                f"{as_change(before.y_pred[i], after.y_pred[i])} without any operation "
+                f"(certified radius: {radius})",
+                attack,
+                int(rows[i]),
+                radius,
+            )
         if order is not None and before.partition is not None:
             old, new = before.partition[order], after.partition
             for i in np.flatnonzero(old != new)[:1]:
-                self.fail(f"moves {np.sum(old != new)} training rows to other partitions without "
-                          f"any operation, for instance row {order[i]} from {old[i]} to {new[i]}",
-                          attack)  # fmt: skip
+                self.fail(
+                    f"moves {np.sum(old != new)} training rows to other partitions without "
+                    f"any operation, for instance row {order[i]} from {old[i]} to {new[i]}",
+                    attack,
+                )
         if before.ballots is not None:
             other = after.ballots != before.ballots
             for i, j in np.argwhere(other)[:1]:
-                self.fail(f"changes ballots of {other.any(axis=0).sum()} of {other.shape[1]} "
-                          f"members without any operation, such as {j} on test row {rows[i]} "
-                          f"from {before.ballots[i, j]!r} to {after.ballots[i, j]!r}",
-                          attack, int(rows[i]))  # fmt: skip
+                self.fail(
+                    f"changes ballots of {other.any(axis=0).sum()} of {other.shape[1]} "
+                    f"members without any operation, such as {j} on test row {rows[i]} "
+                    f"from {before.ballots[i, j]!r} to {after.ballots[i, j]!r}",
+                    attack,
+                    int(rows[i]),
+                )
         for threat, radius in before.radius.items():
             for i in np.flatnonzero(after.radius[threat] != radius)[:1]:
-                self.fail(f"changes the radius of test row {rows[i]} (threat={threat!r}) from "
-                          f" {radius[i]} to {after.radius[threat][i]} without any operation",
-                          attack, int(rows[i]), int(radius[i]))  # fmt: skip
+                self.fail(
+                    f"changes the radius of test row {rows[i]} (threat={threat!r}) from "
+                    f" {radius[i]} to {after.radius[threat][i]} without any operation",
+                    attack,
+                    int(rows[i]),
+                    int(radius[i]),
+                )
 
     def within_radius(self, attack, after):
         changed = after.y_pred != self.clean.y_pred
@@ -303,8 +356,11 @@ class _Audit:
                     f"changes the prediction of test row {i} from "
                     f"{as_change(self.clean.y_pred[i], after.y_pred[i])} with {n_operations} "
                     f"operation{'s' * (n_operations != 1)}, within its certified radius of "
-                    f"{radius[i]} (threat={threat!r})", attack, int(i), int(radius[i])
-                )  # fmt: skip
+                    f"{radius[i]} (threat={threat!r})",
+                    attack,
+                    int(i),
+                    int(radius[i]),
+                )
             self.slack = min(int(slack.min()), self.slack or int(slack.min()))
 
     def untouched_members(self, attack, after):
@@ -318,8 +374,9 @@ class _Audit:
             i = moved[0]
             self.fail(
                 f"moves {len(moved)} rows that it does not touch to other partitions, for instance"
-                f" training row {attack.origin[i]} from partition {old[i]} to {new[i]}", attack
-            )  # fmt: skip
+                f" training row {attack.origin[i]} from partition {old[i]} to {new[i]}",
+                attack,
+            )
         touched = np.union1d(
             np.delete(before.partition, attack.origin), np.delete(after.partition, attack.kept)
         )
@@ -328,88 +385,39 @@ class _Audit:
         if spread == 1:
             changed = np.setdiff1d(changed, touched)
             if len(changed):
-                self.fail(f"changes ballots of {len(changed)} members whose partitions it does "
-                          f"not touch, for instance of member {changed[0]}", attack)  # fmt: skip
+                self.fail(
+                    f"changes ballots of {len(changed)} members whose partitions it does "
+                    f"not touch, for instance of member {changed[0]}",
+                    attack,
+                )
         elif len(changed) > spread * len(touched):
-            self.fail(f"touches {len(touched)} partitions, each seen by {spread} members, and "
-                      f"changes the ballots of {len(changed)} members", attack)  # fmt: skip
+            self.fail(
+                f"touches {len(touched)} partitions, each seen by {spread} members, and "
+                f"changes the ballots of {len(changed)} members",
+                attack,
+            )
+
+    def fail_to(self, what, attack, error):
+        """Report an exception as a finding: what was taken before is refused."""
+        try:
+            self.fail(f"makes it fail to {what}: {type(error).__name__}: {error}", attack)
+        except BrokenCertificateError as broken:
+            raise broken from error
 
     def fail(self, what, attack, test_index=None, radius=None):
         name = type(find_ensemble(self.fitted)).__name__
         sources = "" if attack.groups is None else f", {self.prefix}groups=attack.groups"
+        asked = "" if attack.X_test is None else ", asked about attack.X_test,"
         lines = [
             f"The certificate of {name} is void: {attack.kind!r} {what}.",
             f"  The attack: {attack.words}.",
             "  Replay: attack = error.attack; compare clone(estimator).fit(attack.X, attack.y"
-            f"{sources}) with a fit on the data as they were. The same random_state finds it.",
+            f"{sources}){asked} with a fit on the data as they were. The same random_state finds "
+            "it.",
             *(f"  A fit warned: {message}" for message in self.warnings),
             "  A member must be a function of its own rows and its seed, the partition of a row "
             "a function of that row. Look for random draws without a random_state, shared state, "
-            "steps fitted on all rows, and hashers that add up floats.",
+            "steps fitted on all rows, hashers that add up floats, and types or levels that all "
+            "rows of a table give to a column.",
         ]
         raise BrokenCertificateError("\n".join(lines), attack, test_index, radius)
-
-    # ------------------------------------------------------------ questions without a refit
-
-    def ask_otherwise(self):
-        """Ask for test rows alone, in another order, and by predict: answers stay the same."""
-        order = self.rng.permutation(n_rows(self.X_test))
-        asked = [(np.array([i]), f"ask for test row {i} alone") for i in order[:_N_ALONE]]
-        for rows, words in [(order, f"ask for test rows in the order {as_list(order)}"), *asked]:
-            after = self.quietly(self.ask, self.fitted, take(self.X_test, rows))
-            attack = Attack("test rows in other company", words, self.X, self.y, self.groups)
-            self.same(attack, after, rows)
-            self.count[attack.kind] += 1
-        y_pred = self.quietly(self.fitted.predict, self.X_test)
-        held = np.max(list(self.clean.radius.values()), axis=0) >= 0
-        for i in np.flatnonzero((y_pred != self.clean.y_pred) & held)[:1]:
-            attack = Attack("predict against certify", "none", self.X, self.y, self.groups)
-            self.fail(f"finds {plain(y_pred[i])!r} predicted for test row {i}, and "
-                      f"{plain(self.clean.y_pred[i])!r} certified", attack, int(i))  # fmt: skip
-
-    def probe_hasher(self, ensemble):
-        """Hash rows alone, turned round and in other layouts: each must keep its value."""
-        if self.groups is not None or not hasattr(ensemble, "hasher"):
-            return
-        hasher = resolve_hasher(ensemble.hasher)
-        index = self.rng.permutation(n_rows(self.X))[:_N_PROBED]
-        X, y = take(self.X, index), self.y[index]
-        if self.prefix:
-            X = _rows(self.fitted[:-1].transform(X))
-
-        def hashed(rows, labels):
-            return np.asarray(hasher(rows, labels) if uses_labels(hasher) else hasher(rows))
-
-        def check(X, what):
-            everyone, turned = np.arange(n_rows(X)), np.arange(n_rows(X))[::-1]
-            blank = blank_rows(take(X, [0]))
-            forms = [("alone", take(X, [i]), [i]) for i in everyone]
-            if blank is not None:
-                forms += [
-                    ("before a blank row", stack_rows(take(X, [i]), blank), [i]) for i in everyone
-                ]
-            forms += [("in reverse order", take(X, turned), turned)]
-            forms += [(words, other, everyone) for words, other in other_forms(X, self.rng)]
-            expected = hashed(X, y)
-            for words, rows, which in forms:
-                labels = y[np.resize(which, n_rows(rows))]
-                values = hashed(rows, labels)[: len(which)]
-                for j in np.flatnonzero(values != expected[which])[:1]:
-                    i = which[j]
-                    attack = Attack(
-                        "hasher probed", f"hash {what} {index[i]} {words}", rows, labels
-                    )
-                    self.fail(f"changes the hash of a row from {expected[i]} (in a table of "
-                              f"{len(y)} rows) to {values[j]}", attack)  # fmt: skip
-            self.count["hasher probed"] += 1
-
-        self.quietly(check, X, "training row")
-        if isinstance(X, np.ndarray) and X.dtype.kind == "f":
-            # Rows whose float sum depends on the order of summation and on the precision.
-            values = np.array([2**25, -(2**25), 1, 0.1, 1 / 3, 2**-20], dtype=np.float32)
-            hard = self.rng.choice(values, size=X.shape).astype(X.dtype)
-            try:
-                self.quietly(hasher, hard)
-            except ValueError:
-                return  # refused: an attacker cannot insert such rows either
-            self.quietly(check, hard, "a made-up row for training row")
