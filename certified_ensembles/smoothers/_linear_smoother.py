@@ -230,6 +230,8 @@ class LinearSmoother(BaseEstimator):
             then=lambda weights: function(self._with_copies(weights)),
             verbose=self.verbose,
         )
+        arrays = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        return arrays if keys is None else [array[inverse] for array in arrays]
 
     def _keys(self, features):
         """Return the cluster of every row where that decides its weights, else None."""
