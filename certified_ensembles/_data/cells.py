@@ -157,6 +157,21 @@ def kind_of(cell):
     return NUMBER if isinstance(cell, float) else LONG
 
 
+_NUMBERS = {int, float, bool, type(None)}
+
+
+def as_doubles(values):
+    """Return a sequence of plain numbers and None as doubles; None if they are not all doubles."""
+    if not set(map(type, values)) <= _NUMBERS:
+        return None
+    try:
+        doubles = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    with np.errstate(invalid="ignore"):
+        return None if np.nanmax(np.abs(doubles), initial=0.0) >= 2.0**53 else doubles
+
+
 def factorize(values):
     """Return the codes of cells, and the different canonical cells that these stand for.
 

@@ -1,5 +1,7 @@
 """The door: every container that rows come in is brought into the one canonical form, once."""
 
+import itertools
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import _num_samples
@@ -121,15 +123,25 @@ def exact_array(X):
     """Return a sequence as an array in which no cell has changed another's value."""
     if hasattr(X, "__array__") and not isinstance(X, list | tuple):
         return np.asarray(X)
+    # numpy turns a table into text if one cell is, large integers into floats if one is a
+    # fraction; cells keep their types as objects.
+    words = _holds_words(X)
     try:
-        array = np.asarray(X)
+        array = np.array(X, dtype=object) if words else np.asarray(X)
     except ValueError as error:
         raise ValueError(_ragged(X) or str(error)) from error
+    if words and array.ndim < 2:
+        raise ValueError(_ragged(X))
     if array.dtype.kind in "USO" or not _kept_its_values(X, array):
-        # numpy turns a table into text if one cell is, large integers into floats if one
-        # is a fraction; cells keep their types as objects.
         array = np.array(X, dtype=object)
     return array
+
+
+def _holds_words(X):
+    """Say whether a list of rows holds a text: numpy would spell out every number first."""
+    if not isinstance(X, list | tuple) or not all(isinstance(row, list | tuple) for row in X):
+        return False
+    return bool({str, bytes} & set(map(type, itertools.chain.from_iterable(X))))
 
 
 def _kept_its_values(X, array):

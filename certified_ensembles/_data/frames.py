@@ -13,6 +13,7 @@ from .cells import (
     TEXT,
     TIME,
     CellError,
+    as_doubles,
     factorize,
     kind_of,
 )
@@ -61,6 +62,9 @@ def coded(values, where=""):
     where : str
         What an error calls the column.
     """
+    doubles = as_doubles(values)
+    if doubles is not None:
+        return doubles
     try:
         codes, cells = factorize(values)
     except CellError as error:

@@ -6,6 +6,7 @@ and the different cells once each. Hashing, order, slicing, handing out to membe
 test rows all work on this form and on nothing else.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,6 +117,13 @@ class Table:
         self.dense, self.container, self.coded = dense, container, coded or {}
         self.categories, self.given = categories, given
 
+    def __getstate__(self):
+        # Neither the caller's rows nor what is computed on demand travel, or decide a cache's key.
+        return self.dense, self.container, self.coded, self.categories
+
+    def __setstate__(self, state):
+        self.__init__(*state)
+
     def __len__(self):
         return self.dense.shape[0]
 
@@ -139,7 +147,7 @@ class Table:
         """Whether all cells are numbers in one array."""
         return not self.coded and not sp.issparse(self.dense)
 
-    @property
+    @functools.cached_property
     def dense_places(self):
         """The places of the columns that are not coded."""
         if not self.coded:
