@@ -8,6 +8,10 @@ from sklearn.utils.validation import check_memory
 from ._data.views import view_of
 from ._deterministic import draws_globally, global_seed, is_net, seeded_clones
 
+# Modules of scikit-learn whose classifiers check rows and nothing else of a frame.
+_NAMELESS = ("sklearn.linear_model.", "sklearn.naive_bayes", "sklearn.discriminant_analysis",
+             "sklearn.neighbors.", "sklearn.tree.", "sklearn.svm.")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class MemberSpec:
@@ -47,7 +51,9 @@ class MemberSpec:
 
     def view(self, table):
         """Return the form in which a member that is trained on these rows gets rows."""
-        return view_of(table, float32=self.float32, categorical=self.categorical)
+        bare = looks_at_no_columns(self.estimator)
+        how = {"categorical": self.categorical, "bare": bare}
+        return view_of(table, float32=self.float32, **how)
 
     def common_view(self, table):
         """Return the view that all members have, whatever rows they get; None if they differ."""
@@ -79,6 +85,15 @@ class MemberSpec:
         if self.memory.location is not None:
             fit = self.memory.cache(fit_seeded, ignore=[] if digest is None else ["X"])
         return fit(member, X, y, params or {}, seed, self.seeds_global_rng, digest)
+
+
+def looks_at_no_columns(estimator):
+    """Say whether an estimator takes a frame of numbers for its array, whatever the columns.
+
+    By type alone. Such members get the array: making frames, and checking the names of columns
+    in every member, takes longer than to train it.
+    """
+    return type(estimator).__module__.startswith(_NAMELESS)
 
 
 def fit_seeded(estimator, X, y, params, seed, seeds_global_rng, digest=None):

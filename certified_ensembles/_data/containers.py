@@ -194,20 +194,6 @@ def take(X, index):
     return native(part) if part.dtype.kind in "biuf" else part
 
 
-def numbers_of(X):
-    """Return the array of a frame of numbers, and the names of its columns; others as they are.
-
-    The names are None where there are none that scikit-learn keeps.
-    """
-    if not (is_frame(X) and hasattr(X, "dtypes")):
-        return X, None
-    array = X.to_numpy()
-    if array.dtype.kind not in "biuf":
-        return X, None
-    names = np.asarray(list(X.columns), dtype=object)
-    return array, names if all(isinstance(name, str) for name in names) else None
-
-
 def own_copy(X):
     """Return rows that may be overwritten without anybody else seeing it."""
     return (

@@ -3,7 +3,6 @@
 import importlib
 
 import numpy as np
-import scipy.sparse as sp
 
 from .cells import (
     BYTES,
@@ -18,7 +17,14 @@ from .cells import (
     kind_of,
 )
 from .sparse import canonical_csr
-from .table import Coded, Container, Table, coded_or_doubles, join_columns
+from .table import (
+    Coded,
+    Container,
+    Table,
+    coded_or_doubles,
+    join_columns,
+    string_names,
+)
 
 # Integers up to here are doubles.
 _EXACT = 2**53
@@ -114,13 +120,11 @@ def times_column(values):
 
 def _pandas_table(X):
     dtypes = list(X.dtypes)
-    container = Container("pandas", X.columns)
+    container = Container("pandas", X.columns, string_names(X.columns))
     categories = np.array([hasattr(dtype, "categories") for dtype in dtypes], dtype=bool)
     how = {"categories": categories, "given": X}
     if dtypes and all(type(dtype).__name__ == "SparseDtype" for dtype in dtypes):
-        sparse = _sparse_frame(X)
-        if sparse is not None:
-            return Table(sparse, container, **how)
+        return _sparse_frame(X, container, **how)
     plain = [isinstance(d, np.dtype) and d.kind in "biuf" and d.itemsize <= 8 for d in dtypes]
     if dtypes and all(plain) and len(set(dtypes)) == 1:
         return Table(np.ascontiguousarray(_in_native_order(X.to_numpy())), container, **how)
@@ -157,11 +161,21 @@ def _exact_column(values):
     return coded(values.tolist())
 
 
-def _sparse_frame(X):
-    """Return a frame of sparse columns as a canonical CSR matrix; None if it keeps its zeros."""
-    if any(dtype.kind not in "biuf" or dtype.fill_value != 0 for dtype in X.dtypes):
-        return None
-    return canonical_csr(X.sparse.to_coo())
+def _sparse_frame(X, container, **how):
+    """Return a frame of sparse columns: what leaves out zeros as CSR, other columns as they are.
+
+    One row may bring a text into a sparse column: the others stay sparse.
+    """
+    kept = [dtype.kind in "biuf" and dtype.fill_value == 0 for dtype in X.dtypes]
+    table = {}
+    for j in np.flatnonzero(np.logical_not(kept)).tolist():
+        table[j] = _pandas_column(X.iloc[:, j], f"column {X.columns[j]!r}, ")
+    sparse = canonical_csr(X.loc[:, kept].sparse.to_coo()) if any(kept) else None
+    if sparse is None or not all(isinstance(column, Coded) for column in table.values()):
+        names = range(X.shape[1])
+        columns = [table[j] if j in table else np.asarray(X.iloc[:, j]) for j in names]
+        return join_columns(columns, len(X), container, **how)
+    return Table(sparse, container, table, **how)
 
 
 def _pandas_column(series, where):
@@ -204,13 +218,14 @@ def _levels_used(column, codes):
 def _polars_table(X):
     polars = importlib.import_module("polars")
     names, dtypes = list(X.columns), list(X.dtypes)
+    container = Container("polars", names, string_names(names))
     categories = np.array([d in (polars.Categorical, polars.Enum) for d in dtypes], dtype=bool)
     how = {"categories": categories, "given": X}
     numeric = [d.is_numeric() and not d.is_decimal() for d in dtypes]
     if dtypes and all(numeric) and len(set(dtypes)) == 1 and not any(X.null_count().row(0)):
-        return Table(np.ascontiguousarray(X.to_numpy()), Container("polars", names), **how)
+        return Table(np.ascontiguousarray(X.to_numpy()), container, **how)
     columns = [_polars_column(X.get_column(name), f"column {name!r}, ", polars) for name in names]
-    return join_columns(columns, len(X), Container("polars", names), **how)
+    return join_columns(columns, len(X), container, **how)
 
 
 def _polars_column(series, where, polars):
@@ -287,8 +302,7 @@ def doubles(values, dtype):
 
 def _some_numbers(table, places, dtype):
     if len(places) == table.dense.shape[1] and not set(places) & set(table.coded):
-        dense = table.dense.toarray() if sp.issparse(table.dense) else table.dense
-        return doubles(dense, dtype)
+        return doubles(table.dense_rows(), dtype)
     return doubles(np.column_stack([table.column(place)[0] for place in places]), dtype)
 
 

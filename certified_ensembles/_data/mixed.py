@@ -50,7 +50,7 @@ def _cells_of(table):
     """Return rows cell by cell: runs of numbers are cut out of one buffer, words looked up."""
     columns, run = [], 0
     places = set(table.coded)
-    numbers, start, stop = _number_cells(table.dense)
+    numbers, start, stop = _number_cells(table.dense_rows())
     for place in range(table.n_columns):
         if place in places:
             column = table.coded[place]
@@ -99,7 +99,7 @@ def mixed_ranks(table):
     come before texts, texts before bytes, and missing cells last.
     """
     keys, m = [table.any_kind(*_WORDS)], table.n_columns
-    dense = dict(zip(table.dense_places.tolist(), table.dense.T, strict=True))
+    dense = dict(zip(table.dense_places.tolist(), table.dense_rows().T, strict=True))
     for n_columns in dict.fromkeys((*(min(few, m) for few in _LEADING), m)):
         for place in range(len(keys) - 1, n_columns):
             if place in dense:

@@ -28,10 +28,13 @@ class Container(NamedTuple):
     names : object
         The names of the columns of a frame, the name of a series, the class of a CSR matrix;
         None for others.
+    strings : ndarray of str or None
+        The names of the columns, if all are strings: those that scikit-learn keeps.
     """
 
     kind: str
     names: Any = None
+    strings: Any = None
 
 
 class Coded:
@@ -175,14 +178,18 @@ class Table:
         """Return one column as doubles (NaN where a cell is none), and as codes if it has any."""
         if place in self.coded:
             return self.coded[place].numbers(), self.coded[place]
-        values = self.dense[:, np.searchsorted(self.dense_places, place)]
-        if sp.issparse(values):
-            values = values.toarray().ravel()
-        return np.asarray(values, dtype=np.float64), None
+        j = np.searchsorted(self.dense_places, place) if self.coded else place
+        if sp.issparse(self.dense):
+            return self.dense[:, [j]].toarray().ravel().astype(np.float64), None
+        return np.asarray(self.dense[:, j], dtype=np.float64), None
+
+    def dense_rows(self):
+        """Return the numbers that are not coded as an array."""
+        return self.dense.toarray() if sp.issparse(self.dense) else self.dense
 
     def numbers(self):
         """Return all cells as doubles, NaN where one is missing or no number."""
-        dense = self.dense.toarray() if sp.issparse(self.dense) else self.dense
+        dense = self.dense_rows()
         if not self.coded:
             return dense
         out = np.empty((len(self), self.n_columns))
@@ -199,6 +206,12 @@ class Table:
             if wanted.any():
                 found |= wanted[column.codes]
         return found
+
+
+def string_names(names):
+    """Return names of columns as scikit-learn keeps them; None if they are not all strings."""
+    names = np.array(list(names), dtype=object)
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def coded_or_doubles(codes, levels, kinds):

@@ -6,7 +6,7 @@ A test row that the view has no place for (a text in a column of numbers) is han
 cell as an object, in a block of its own kind: it changes the type of no other row.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -37,19 +37,26 @@ class View:
         for a category, "O" for anything else. None: all columns are numbers, however many.
     levels : tuple of (int, tuple of canonical cells)
         The place and the categories, in canonical order, of every column of kind "c".
+    bare : bool
+        Whether a frame of numbers is handed out as an array, a sparse one as a CSR matrix.
     """
 
     container: Container = field(compare=False)
     dtype: np.dtype
     kinds: str | None = None
     levels: tuple = ()
+    bare: bool = False
 
     def hand_out(self, table):
         """Return rows, all of which the view has room for, as the member gets them."""
         kind = self.container.kind
         if self.container.kind != table.container.kind:
             table = _moved(table, self.container)
-        if kind in ("pandas", "polars"):
+        frame = kind in ("pandas", "polars")
+        if frame and self.bare and set(self.kinds or "n") == {"n"}:
+            frame, sparse = False, sp.issparse(table.dense) and not table.coded
+            kind = "csr" if sparse else "array"
+        if frame:
             kinds = "n" * table.n_columns if self.kinds is None else self.kinds
             return hand_out_frame(table, kinds, dict(self.levels), self.dtype)
         if kind in ("text", "series"):
@@ -159,7 +166,7 @@ class View:
         if not pattern.any():
             return self
         if not table.coded:  # integers that this type does not hold
-            return View(self.container, np.dtype(np.float64), self.kinds, self.levels)
+            return replace(self, dtype=np.dtype(np.float64))
         if self.container.kind == "csr":
             raise ValueError(
                 "X holds cells that are no numbers, and the ensemble was trained on a sparse "
@@ -167,7 +174,7 @@ class View:
             )
         kinds = self.kinds or "n" * table.n_columns
         kinds = "".join("O" if bad else k for bad, k in zip(pattern, kinds, strict=True))
-        return View(self.container, self.dtype, kinds, self.levels)
+        return replace(self, kinds=kinds)
 
 
 def _joined(indices, parts):
@@ -179,7 +186,7 @@ def _joined(indices, parts):
     return np.concatenate([np.asarray(part) for part in own])[place]
 
 
-def view_of(table, *, float32=False, categorical=None):
+def view_of(table, *, float32=False, categorical=None, bare=False):
     """Return the view of a member that is trained on these rows.
 
     Parameters
@@ -191,6 +198,8 @@ def view_of(table, *, float32=False, categorical=None):
         as integers.
     categorical : ndarray of shape (n_columns,), bool, default=None
         The columns that reach the member as categories.
+    bare : bool, default=False
+        Whether the member looks at no names or types of columns.
 
     Returns
     -------
@@ -199,7 +208,7 @@ def view_of(table, *, float32=False, categorical=None):
     dtype = _working_dtype(table, float32)
     categorical = () if categorical is None else np.flatnonzero(categorical).tolist()
     if not table.coded and not categorical:
-        return View(table.container, dtype)
+        return View(table.container, dtype, bare=bare)
     kinds = ["n"] * table.n_columns
     for place, column in table.coded.items():
         kinds[place] = _letter(set(column.kinds.tolist()))
@@ -207,7 +216,7 @@ def view_of(table, *, float32=False, categorical=None):
     for place in categorical:
         kinds[place] = "c"
         levels.append((place, _categories(table, place)))
-    return View(table.container, dtype, "".join(kinds), tuple(levels))
+    return View(table.container, dtype, "".join(kinds), tuple(levels), bare)
 
 
 def _letter(kinds):
@@ -276,4 +285,6 @@ def _texts(table, container):
 
 def _csr(table, container, dtype):
     dense = table.dense if not table.coded else table.numbers()
-    return container.names(dense, dtype=dtype, copy=True)  # the class is what it is named by
+    # A matrix is named by its class; what comes out of a frame has none.
+    cls = container.names if container.kind == "csr" else type(dense)
+    return cls(dense, dtype=dtype, copy=True)

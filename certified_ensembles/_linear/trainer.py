@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .._data.containers import numbers_of
 from .problems import LinearProblem
 
 # From the exact type of an estimator to its solver: a subclass may train in its own way.
@@ -100,18 +99,13 @@ class LinearTrainer:
         members : list of estimator
             The same objects, fitted.
         """
-        problems, named = [], []
+        problems = []
         for member, X, y in zip(members, rows, labels, strict=True):
-            array, names = numbers_of(X)
-            problem = LinearProblem.of(member, array, y)
+            problem = LinearProblem.of(member, X, y)
             if problem is None:
                 member.fit(X, y)
             else:
                 problems.append(problem)
-                named.append(names)
         with np.errstate(all="ignore"):
             self._fit(problems)
-        for problem, names in zip(problems, named, strict=True):
-            if names is not None:  # as scikit-learn's own fit does
-                problem.member.feature_names_in_ = names
         return members
