@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import _num_samples
 
+from .cells import LONG, MISSING, NUMBER
 from .frames import coded, frame_table, times_column
 from .out_of_core import rows_at
 from .sparse import canonical_csr
@@ -110,13 +111,31 @@ def _array_table(X):
         columns = [coded(flat[:, j].tolist(), f"column {j}, ") for j in range(width)]
     table = join_columns(columns, len(array), container, **given)
     if array.ndim > 2:
-        if table.coded:
-            raise TypeError(
-                f"X has {array.ndim} axes and holds cells that are no numbers, such as in column "
-                f"{min(table.coded)} of its flat rows: pass numbers, or a table of two axes."
-            )
-        table.dense = table.dense.reshape(array.shape)
+        table = Table(_numbers_of_images(table, flat).reshape(array.shape), container, **given)
     return table
+
+
+def _numbers_of_images(table, flat):
+    """Return the cells of rows with more than one axis, which must be numbers, exactly."""
+    for place, column in table.coded.items():
+        if not np.isin(column.kinds, (MISSING, NUMBER, LONG)).all():
+            raise TypeError(
+                f"X has more than two axes and holds cells that are no numbers, such as in column "
+                f"{place} of its flat rows: pass numbers, or a table of two axes."
+            )
+    if not table.coded:
+        return table.dense
+    out = np.empty(flat.shape, dtype=np.longdouble)  # holds integers of 64 bits
+    out[:, table.dense_places] = table.dense
+    for place, column in table.coded.items():
+        cells = [np.nan if cell is None else cell for cell in column.levels]
+        wide = np.array(cells, dtype=np.longdouble)
+        if any(w != cell for w, cell in zip(wide, cells, strict=True) if cell == cell):
+            raise TypeError(
+                f"Column {place} of the flat rows of X holds integers beyond 64 bits: round them."
+            )
+        out[:, place] = wide[column.codes]
+    return out
 
 
 def exact_array(X):

@@ -170,7 +170,8 @@ def _sparse_frame(X, container, **how):
     table = {}
     for j in np.flatnonzero(np.logical_not(kept)).tolist():
         table[j] = _pandas_column(X.iloc[:, j], f"column {X.columns[j]!r}, ")
-    sparse = canonical_csr(X.loc[:, kept].sparse.to_coo()) if any(kept) else None
+    own = X.loc[:, kept] if table else X
+    sparse = canonical_csr(own.sparse.to_coo()) if any(kept) else None
     if sparse is None or not all(isinstance(column, Coded) for column in table.values()):
         names = range(X.shape[1])
         columns = [table[j] if j in table else np.asarray(X.iloc[:, j]) for j in names]
@@ -355,6 +356,10 @@ def _pandas_category(pandas, table, place, levels):
     return pandas.DataFrame({0: pandas.Categorical.from_codes(codes, categories=categories)})
 
 
+def _cells(column):
+    return column.levels[column.codes].tolist()
+
+
 def _polars_frame(table, kinds, levels):
     polars = importlib.import_module("polars")
     series = []
@@ -370,9 +375,9 @@ def _polars_frame(table, kinds, levels):
         elif kind == "O":
             known = set() if column is None else set(column.kinds.tolist())
             if column is not None and known <= {TEXT, MISSING}:
-                series.append(polars.Series(name, column.levels[column.codes], polars.String))
+                series.append(polars.Series(name, _cells(column), polars.String))
             elif column is not None and known <= {BYTES, MISSING}:
-                series.append(polars.Series(name, column.levels[column.codes], polars.Binary))
+                series.append(polars.Series(name, _cells(column), polars.Binary))
             else:
                 series.append(polars.Series(name, list(objects(table, place)), polars.Object))
         else:

@@ -73,6 +73,8 @@ def validate_rows(estimator, X, reset):
     base = input_tags_of(estimator._base_estimator())
     rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
     rules["ensure_all_finite"] = not base.allow_nan
+    if reset:
+        estimator._mixed_rows = False
     if is_stored(X):
         return as_table(_validate_stored(estimator, X, reset, rules, base))
     if _is_text(estimator, X, reset):
@@ -87,6 +89,11 @@ def validate_rows(estimator, X, reset):
     table = as_table(X)
     if len(table) == 0:
         check_array(table.given, dtype=None)
+    if reset:
+        estimator._mixed_rows = bool(table.coded)
+    elif estimator._mixed_rows:
+        # A row that is missing all of its texts is no row of numbers: alone it is taken, too.
+        rules["ensure_all_finite"] = False
     if table.coded or is_frame(table.given):
         validate_data(estimator, table.given, reset=reset, skip_check_array=True)
         return table

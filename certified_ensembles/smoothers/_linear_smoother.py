@@ -8,7 +8,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._data.block_map import map_blocks
-from .._data.containers import as_table
+from .._data.containers import as_table, is_text
 from .._data.views import view_of
 from .._deterministic import one_thread
 from ..representations._label_free import LabelFreeFeatures
@@ -168,6 +168,8 @@ class LinearSmoother(BaseEstimator):
         if self.representation is not None:
             steps = [self.representation, *steps]
         rule = _rule_of(last)
+        if not is_text(X) and np.ndim(X) == 1:
+            check_array(X)  # says what is wrong
         self._features = LabelFreeFeatures(
             steps, random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory
         )
