@@ -1,5 +1,6 @@
 """Test rows in blocks of one shape: the one place that cuts them, for members and for weights."""
 
+import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
@@ -8,7 +9,7 @@ from .blocks import fixed_blocks
 from .containers import n_rows, take
 
 
-def padded_blocks(table, start, stop):
+def padded_blocks(table, start, stop, fewest=None):
     """Return some rows in blocks of one size, the last filled up with copies of its last.
 
     Parameters
@@ -16,12 +17,16 @@ def padded_blocks(table, start, stop):
     table : Table
     start, stop : int
         The rows wanted.
+    fewest : int, default=None
+        One block of all rows, of so many rows at least; None: blocks of `BLOCK_ROWS` rows.
 
     Returns
     -------
     blocks : list of Table
-        Of `BLOCK_ROWS` rows each.
     """
+    if fewest is not None:
+        size = max(stop - start, fewest)
+        return [table.take(np.minimum(np.arange(start, start + size), stop - 1))]
     return [table.take(start + index) for _, index in fixed_blocks(stop - start, 1)]
 
 

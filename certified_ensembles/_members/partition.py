@@ -4,6 +4,7 @@ import numpy as np
 
 from .._spec import MemberSpec
 from .base import BaseMembers
+from .shapes import fewest_rows
 from .training import fit_members
 from .voting import (
     count_votes,
@@ -52,6 +53,7 @@ class PartitionMembers(BaseMembers):
             )
         self.classes, self.open_set, self.n_seeds = classes, open_set, n_seeds
         self.spec = MemberSpec.of(estimator, memory, categorical)
+        self.fewest = fewest_rows(estimator)
 
     # ------------------------------------------------------------ training
 
@@ -114,7 +116,8 @@ class PartitionMembers(BaseMembers):
     def _ask(self, ask, X, **how):
         voters, labels = self._voters()
         seen = np.repeat(self.seen, self.n_seeds, axis=0)
-        return ask(voters, seen, labels, X, steps=self.steps, views=self.views, **how)
+        how |= {"steps": self.steps, "views": self.views, "fewest": self.fewest}
+        return ask(voters, seen, labels, X, **how)
 
     def scores(self, X, **how):
         """Yield the scores of the partitions, of shape (n_rows, n_partitions, n_classes)."""

@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._data.array_api import is_on_device
 from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
-from .._data.containers import own_copy
+from .._data.containers import n_rows, own_copy
 from .._deterministic import one_thread
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
@@ -37,8 +37,8 @@ def iter_ballots(members, seen, classes, X, **how):
     X : Table, or an array on a device
         Test rows.
     **how
-        `steps` (of :func:`stateless_steps`), `views` (of :func:`fit_members`), `n_jobs` and
-        `verbose`.
+        `steps` (of :func:`stateless_steps`), `views` (of :func:`fit_members`), `fewest` (rows in
+        a block of members that go row by row, None for others), `n_jobs` and `verbose`.
 
     Yields
     ------
@@ -117,7 +117,7 @@ def _by_member(parts, n_members, missing):
     return out
 
 
-def _iter_spans(ask, members, X, row_bytes, *, steps, views, n_jobs, verbose=0):
+def _iter_spans(ask, members, X, row_bytes, *, steps, views, fewest, n_jobs, verbose=0):
     """Yield ``(places of members, their answers)`` of all views, some blocks at a time."""
     on_device = is_on_device(X)
     size, most_bytes = (block_rows(X), SPAN_BYTES) if on_device else (BLOCK_ROWS, _SPAN_BYTES)
@@ -129,7 +129,10 @@ def _iter_spans(ask, members, X, row_bytes, *, steps, views, n_jobs, verbose=0):
     with one_thread:
         for start in range(0, n, span):
             stop = min(start + span, n)
-            blocks = device_blocks(X, start, stop) if on_device else padded_blocks(X, start, stop)
+            if on_device:
+                blocks = device_blocks(X, start, stop)
+            else:
+                blocks = padded_blocks(X, start, stop, None if linear else fewest)
             parts = []
             for view, places in groups:
                 shaped = blocks
@@ -231,7 +234,8 @@ def _ask_all(answer, voters, seen, classes, blocks, shape, dtype, n_jobs, verbos
     n_tasks = min(-(-len(voters) // width), 4 * effective_n_jobs(n_jobs))
     bounds = np.linspace(0, -(-len(voters) // width), n_tasks + 1).astype(int) * width
     bounds[-1] = len(voters)
-    answers = np.empty((len(blocks) * BLOCK_ROWS, len(voters), *shape), dtype=dtype)
+    n_asked = len(blocks) * n_rows(blocks[0][0][1])
+    answers = np.empty((n_asked, len(voters), *shape), dtype=dtype)
     # Labels in a tuple: Dask would send an array ahead of the task and lose it with a worker.
     tasks = (
         delayed(_ask)(answer, voters[a:b], (seen[a:b], classes), blocks, shape, dtype, width)
@@ -256,7 +260,8 @@ def _asked_at_once(voters):
 def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
     seen, classes = known_labels
     missing = -np.inf if shape else -1
-    out = np.full((len(blocks), BLOCK_ROWS, len(voters), *shape), missing, dtype=dtype)
+    size = n_rows(blocks[0][0][1])
+    out = np.full((len(blocks), size, len(voters), *shape), missing, dtype=dtype)
     # A copy each: a step with copy=False hands its numbers to the next member.
     writes = not all(never_writes(voter) for voter in voters if voter is not None)
     voters, blocks = with_checked_rows(voters, blocks)
