@@ -236,8 +236,9 @@ class CellTexts(ClassifierMixin, BaseEstimator):
 
 
 def _text_cells(X):
+    # Cell by cell: pandas spells the spans of a whole column in one way, by all of its rows.
     if hasattr(X, "iloc"):
-        X = X.astype(str).itertuples(index=False)
+        X = X.itertuples(index=False)
     elif isinstance(X, pl.DataFrame):
         X = X.rows()
     return [[(j, str(cell)) for j, cell in enumerate(row)] for row in X]

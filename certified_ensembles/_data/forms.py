@@ -107,6 +107,13 @@ def _concat_pandas(A, B):
     return both
 
 
+def _cells(series):
+    """Return the cells of a polars series; Python's own times would lose their nanoseconds."""
+    if series.dtype.is_temporal() and str(series.dtype) != "Time":
+        return [None if np.isnat(value) else value for value in series.to_numpy()]
+    return series.to_list()
+
+
 def _concat_polars(A, B):
     pl = sys.modules["polars"]
     columns = []
@@ -126,7 +133,7 @@ def _concat_polars(A, B):
                 continue
             except pl.exceptions.PolarsError:
                 pass  # no common type: as objects
-        columns.append(pl.Series(name, a.to_list() + b.to_list(), dtype=pl.Object))
+        columns.append(pl.Series(name, _cells(a) + _cells(b), dtype=pl.Object))
     return pl.DataFrame(columns)
 
 

@@ -5,11 +5,9 @@ import importlib
 import numpy as np
 
 from .cells import (
-    BYTES,
     MISSING,
     NUMBER,
     SPAN,
-    TEXT,
     TIME,
     CellError,
     as_doubles,
@@ -260,7 +258,7 @@ def hand_out_frame(table, kinds, levels, dtype):
         Of the container "pandas" or "polars".
     kinds : str
         One letter a column: "n" for doubles, "M" and "m" for times and spans in nanoseconds, "c"
-        for a category, "O" for objects.
+        for a category, "s" for texts, "b" for bytes, "O" for a mixture.
     levels : dict of int to sequence of canonical cells
         The categories of columns of the kind "c", in their order.
     dtype : dtype
@@ -282,11 +280,11 @@ def hand_out_frame(table, kinds, levels, dtype):
         elif kind == "c":
             parts += [_pandas_category(pandas, table, place, levels[place]) for place in places]
         else:
-            type_ = object if kind == "O" else np.dtype(f"{kind}8[ns]")
+            type_ = np.dtype(f"{kind}8[ns]") if kind in "Mm" else object
             values = np.empty((len(table), len(places)), dtype=type_)
             for j, place in enumerate(places):
                 values[:, j] = (
-                    objects(table, place, pandas) if kind == "O" else times(table, place, kind)
+                    times(table, place, kind) if kind in "Mm" else objects(table, place, pandas)
                 )
             parts.append(pandas.DataFrame(values, dtype=type_, copy=False))
     frame = parts[0] if len(parts) == 1 else pandas.concat(parts, axis=1)
@@ -372,14 +370,12 @@ def _polars_frame(table, kinds, levels):
             words = [str(cell) for cell in levels[place]]
             cells = [None if code < 0 else words[code] for code in codes]
             series.append(polars.Series(name, cells, dtype=polars.Enum(words)))
+        elif kind in "sb":
+            type_ = polars.String if kind == "s" else polars.Binary
+            cells = [None] * len(table) if column is None else _cells(column)
+            series.append(polars.Series(name, cells, type_))
         elif kind == "O":
-            known = set() if column is None else set(column.kinds.tolist())
-            if column is not None and known <= {TEXT, MISSING}:
-                series.append(polars.Series(name, _cells(column), polars.String))
-            elif column is not None and known <= {BYTES, MISSING}:
-                series.append(polars.Series(name, _cells(column), polars.Binary))
-            else:
-                series.append(polars.Series(name, list(objects(table, place)), polars.Object))
+            series.append(polars.Series(name, list(objects(table, place)), polars.Object))
         else:
             unit = polars.Datetime("ns") if kind == "M" else polars.Duration("ns")
             series.append(polars.Series(name, times(table, place, kind)).cast(unit))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import scipy.sparse as sp
 
-from .cells import LONG, MISSING, NUMBER, SPAN, TIME, cell_key, kind_of
+from .cells import BYTES, LONG, MISSING, NUMBER, SPAN, TEXT, TIME, cell_key, kind_of
 from .frames import category_codes, doubles, hand_out_frame, objects, times
 from .table import Container
 
@@ -20,7 +20,11 @@ _ROOM = {
     "n": (MISSING, NUMBER, LONG),
     "M": (MISSING, TIME),
     "m": (MISSING, SPAN),
+    "s": (MISSING, TEXT),
+    "b": (MISSING, BYTES),
 }
+# What a column of words is called shows in frames of polars alone.
+_WORDS = "sb"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class View:
         Of numbers.
     kinds : str or None
         One letter a column: "n" for numbers, "M" and "m" for times and spans in nanoseconds, "c"
-        for a category, "O" for anything else. None: all columns are numbers, however many.
+        for a category, "s" for texts, "b" for bytes, "O" for a mixture. None: all columns are
+        numbers, however many.
     levels : tuple of (int, tuple of canonical cells)
         The place and the categories, in canonical order, of every column of kind "c".
     bare : bool
@@ -157,8 +162,9 @@ class View:
             return None if same.all() else ~same
         misfit = np.zeros((len(table), table.n_columns), dtype=bool)
         for place, column in table.coded.items():
-            room = _ROOM.get("n" if self.kinds is None else self.kinds[place])
-            if room is not None:
+            letter = "n" if self.kinds is None else self.kinds[place]
+            room = _ROOM.get(letter)
+            if room is not None and (letter not in _WORDS or self.container.kind == "polars"):
                 misfit[:, place] = ~np.isin(column.kinds, room)[column.codes]
         return misfit if misfit.any() else None
 
@@ -223,9 +229,8 @@ def _letter(kinds):
     kinds = kinds - {MISSING}
     if kinds <= {NUMBER, LONG}:
         return "n"
-    if kinds == {TIME}:
-        return "M"
-    return "m" if kinds == {SPAN} else "O"
+    letters = {TIME: "M", SPAN: "m", TEXT: "s", BYTES: "b"}
+    return letters.get(next(iter(kinds)), "O") if len(kinds) == 1 else "O"
 
 
 def _categories(table, place):
