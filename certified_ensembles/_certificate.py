@@ -216,6 +216,9 @@ class _Undecided(ClassifierMixin, BaseEstimator):
         self.classes = classes
         self.classes_ = classes
 
+    def fit(self, X, y):
+        return self
+
     def predict_proba(self, X):
         return np.full((len(X), 2), 0.5)
 
@@ -344,8 +347,6 @@ def _learns_from_labels(step):
     """Say whether a step that is fitted may look at y; where in doubt, yes."""
     if isinstance(step, VarianceThreshold):
         return False
-    if hasattr(step, "fit_resample"):
-        return True
     # Selectors call y optional in their tags and still score the features against it.
     if type(step).__module__.startswith("sklearn.feature_selection"):
         return True

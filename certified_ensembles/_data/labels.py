@@ -149,7 +149,7 @@ def validate_groups(X, groups):
             f"{len(X)} rows, as a list or an array in their order."
         )
     masked = np.ma.is_masked(groups)
-    table = as_table(np.ma.filled(groups.astype(object), None) if masked else on_host(groups))
+    table = as_table(np.ma.filled(groups.astype(object), np.nan) if masked else on_host(groups))
     if len(table) != len(X):
         raise ValueError(
             f"groups is inconsistent with X: it has {len(table)} entries for {len(X)} rows. Pass "

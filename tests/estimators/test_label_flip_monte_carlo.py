@@ -6,13 +6,13 @@ from scipy.stats import binom
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.random_projection import GaussianRandomProjection
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import CertificateWarning
@@ -108,7 +108,7 @@ def noisy_trees(**params):
         DecisionTreeClassifier(max_features=1),
         certificate="monte_carlo",
         n_draws=8,
-        representation=PCA(3, svd_solver="randomized"),
+        representation=GaussianRandomProjection(3),
         **params,
     )
 
