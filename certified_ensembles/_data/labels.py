@@ -56,6 +56,8 @@ def check_labels(labels, name, remedy):
     ValueError
         Naming the place of the first one.
     """
+    if not hasattr(labels, "__iter__"):  # what numpy alone can read
+        labels = np.asarray(labels)
     places = _missing_places(labels)
     if len(places):
         raise ValueError(

@@ -228,6 +228,7 @@ class _Audit:
         if getattr(ensemble, "certificate", None) == "monte_carlo":
             # Its seed was drawn by that fit; each refit repeats the draws.
             self.estimator = self.with_params(self.estimator, random_state=ensemble.seed_)
+            ensemble.set_params(random_state=ensemble.seed_)
         # Noise models know the labels seen and no others, and say so.
         open_set = getattr(ensemble, "classes", None) is None
         self.open_set = open_set and getattr(ensemble, "certificate", "exact") == "exact"
