@@ -16,7 +16,7 @@ from . import (
     representations,
     smoothers,
 )
-from ._certificate import Certificate, CertificateWarning
+from ._certificate import Certificate, CertificateWarning, certify
 from .dpa import DeepPartitionAggregation
 from .label_flip import LabelFlipSmoothingClassifier
 from .ssdpa import SemiSupervisedDPA
@@ -33,6 +33,7 @@ __all__ = [
     "attacks",
     "audit",
     "certificates",
+    "certify",
     "datasets",
     "display",
     "features",

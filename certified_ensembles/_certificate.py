@@ -1,18 +1,22 @@
 """What every certifying estimator returns, and how it says that a promise is void.
 
-One function certifies through what scikit-learn puts around an ensemble (a pipeline, a search, a
-freeze). It serves the scorer and the display, so that both warn in the same words where a
-wrapper voids the guarantee: a step or a parameter learned from all training rows lets one
-poisoned row reach every member.
+One function, `certify`, looks through what scikit-learn puts around an ensemble (a pipeline, a
+search, a threshold, a freeze). It is public, and serves the scorer, the display, the abstention
+and the audit, so that all warn in the same words where a wrapper voids the guarantee: a step or a
+parameter learned from all training rows lets one poisoned row reach every member.
 """
 
+import sys
 import warnings
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -45,30 +49,43 @@ class Certificate(NamedTuple):
 
 DEFAULT_THREAT = "insertion_deletion"
 
+# Classifiers that compare a share of the ensemble inside with a threshold.
+_THRESHOLDS = (FixedThresholdClassifier, TunedThresholdClassifierCV)
 
-def certify_through(estimator, X, threat=None):
-    """Certify ``X`` with an ensemble, also where it ends a pipeline or sits inside a search.
+
+def certify(estimator, X, threat=None, **how):
+    """Certify with an ensemble, also where it sits inside pipelines, searches and the like.
+
+    An ensemble cannot see what stands around it: ``pipeline[-1].certify(...)`` returns radii
+    and no warning, whatever the steps before it have learned. This function looks from the
+    outside in, and says what voids the radii.
 
     Parameters
     ----------
     estimator : fitted estimator
-        Has a method ``certify``; or is a `Pipeline` whose last step has one, a search with a
-        ``best_estimator_`` that has one, or a `FrozenEstimator` around any of these, to any
-        depth.
+        Has a method ``certify``; or is, to any depth, a `Pipeline` whose last step has one, a
+        search with a ``best_estimator_`` that has one, a `FixedThresholdClassifier`, a
+        `TunedThresholdClassifierCV` or a `FrozenEstimator`.
     X : array-like of shape (n_samples, ...)
         Test rows, as the outermost estimator takes them.
     threat : str or None, default=None
         Passed to ``certify``; None is the ensemble's own default.
+    **how : dict
+        Further arguments of the ensemble's ``certify``.
 
     Returns
     -------
     certificate : Certificate
-        ``y_pred, radius`` as the ensemble returned them.
+        ``y_pred, radius``: what ``estimator.predict(X)`` returns, and the radii, int64 of shape
+        (n_samples,).
 
     Raises
     ------
     TypeError
-        If no method ``certify`` is found, or a search has no ``best_estimator_`` to ask.
+        If no method ``certify`` is found, a search has no ``best_estimator_`` to ask, or X is
+        one string.
+    ValueError
+        If `how` is not empty and a threshold decides: it would certify another question.
     sklearn.exceptions.NotFittedError
         If a search was not fitted.
 
@@ -76,37 +93,150 @@ def certify_through(estimator, X, threat=None):
     -----
     CertificateWarning
         If a pipeline step before the ensemble learned from all training rows (for label flips:
-        from their labels), or a search chose a parameter on them. The radii then promise
-        nothing, and the message says what to do instead.
+        from their labels), or a search or a tuned threshold chose a parameter on them, or a
+        subclass of `Pipeline` runs code of its own: then the radii promise nothing. And if a
+        threshold decides against the vote, or could after few operations: such rows have
+        radius -1. Each message says what to do instead.
 
     Notes
     -----
-    A `FrozenEstimator` step raises no warning, since fitting the pipeline leaves it alone:
-    whoever freezes a step vouches that it was fitted on rows out of the attacker's reach.
-    """
-    estimator = _thaw(estimator)
-    if not isinstance(estimator, Pipeline) and hasattr(estimator, "certify"):
-        y_pred, radius = estimator.certify(X, threat=threat)
-        return Certificate(y_pred, radius)
+    *Frozen steps.* A `FrozenEstimator` step raises no warning, since fitting the pipeline leaves
+    it alone: whoever freezes a step vouches that it was fitted on rows out of the attacker's
+    reach.
 
+    *Thresholds.* A threshold t turns the share of votes p of the positive label into a
+    prediction, and the vote is not asked: with t = 0.9 and 95 of 100 votes the vote survives 44
+    changed ballots and the prediction 5. What the radius R of the vote still proves: within R
+    operations its winner c keeps half of the votes or more. So the prediction stays c if the
+    threshold gives c at p = 1/2, and hence at any larger share of c: the positive label with
+    t <= 1/2, the negative one with t > 1/2. The radius is kept where the prediction is that
+    label and the vote agrees; it is -1 elsewhere, also where both agree today.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import Normalizer
+    >>> from certified_ensembles import DeepPartitionAggregation, certify
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ensemble = DeepPartitionAggregation(n_partitions=9, classes=[0, 1, 2])
+    >>> pipeline = make_pipeline(Normalizer(), ensemble).fit(X, y)
+    >>> y_pred, radius = certify(pipeline, X)
+    >>> bool((y_pred == pipeline.predict(X)).all())
+    True
+    """
+    if isinstance(X, str | bytes):
+        raise TypeError(f"X={X[:40]!r} is one text, not a sequence of rows. Pass a list, [X].")
+    reasons = []
+    certificate = _certify(estimator, X, threat, how, reasons)
+    for reason in reasons:
+        warnings.warn(reason, CertificateWarning, stacklevel=_callers_level())
+    return certificate
+
+
+def _callers_level():
+    """Return the stack level, seen from `certify`, of the first frame outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and _is_own(frame):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_own(frame):
+    return frame.f_globals.get("__name__", "").split(".")[0] == __name__.split(".")[0]
+
+
+def _certify(estimator, X, threat, how, reasons):
+    """Return the certificate, and append to `reasons` what voids it."""
+    estimator = _thaw(estimator)
+    if _certifies(estimator):
+        y_pred, radius = estimator.certify(X, threat=threat, **how)
+        return Certificate(y_pred, radius)
     inner = _inner_estimator(estimator)
     effective = effective_threat(inner, threat)
-    if isinstance(estimator, Pipeline):
-        _warn_of_fitted_steps(estimator, effective)
-        for _, step in _steps_before_last(estimator):
-            X = step.transform(X)
-    else:
-        _warn_of_search(estimator, effective)
-    return certify_through(inner, X, threat)
+    if isinstance(estimator, _THRESHOLDS):
+        return _certify_threshold(estimator, X, threat, how, reasons)
+    if not isinstance(estimator, Pipeline):
+        reasons += _reasons_of_search(estimator, effective)
+        return _certify(inner, X, threat, how, reasons)
+    reasons += _reasons_of_steps(estimator, effective)
+    rows = X
+    for _, step in _steps_before_last(estimator):
+        # Steps of imbalanced-learn that resample leave test rows alone.
+        rows = step.transform(rows) if hasattr(step, "transform") else rows
+    certificate = _certify(inner, rows, threat, how, reasons)
+    if type(estimator) is Pipeline:
+        return certificate
+    reasons.append(
+        f"The certificate for threat={effective!r} is void: {type(estimator).__name__} is a "
+        "subclass of Pipeline and may fit and predict in its own way. Put it inside the ensemble "
+        "as base estimator, or use a plain Pipeline of steps that learn nothing."
+    )
+    y_pred = np.asarray(estimator.predict(X))
+    same = y_pred == certificate.y_pred
+    return Certificate(y_pred, np.where(same, certificate.radius, -1))
+
+
+def _certify_threshold(estimator, X, threat, how, reasons):
+    """Certify what a threshold makes of the shares of a vote: see the Notes of `certify`."""
+    name = type(estimator).__name__
+    if how:
+        raise ValueError(
+            f"{', '.join(how)} cannot be certified through {name}: it asks about the vote, and a "
+            "threshold decides. Call certify of the ensemble inside."
+        )
+    inner = _inner_estimator(estimator)
+    if not isinstance(estimator, FixedThresholdClassifier):
+        effective = effective_threat(inner, threat)
+        reasons.append(
+            f"The certificate for threat={effective!r} is void: {name} chose its threshold by "
+            "scores on the training rows, so one poisoned row can move it for all predictions. "
+            "Choose it on rows the attacker cannot touch, and pass it to FixedThresholdClassifier."
+        )
+    vote, radius = _certify(inner, X, threat, how, reasons)
+    y_pred = np.asarray(estimator.predict(X))
+    kept = np.zeros(len(y_pred), dtype=bool)
+    if type(estimator) in _THRESHOLDS and getattr(find_ensemble(inner), "_winner_has_half", False):
+        kept = (y_pred == vote) & (y_pred == _label_at_one_half(estimator))
+    n_lost = np.count_nonzero(~kept & (radius >= 0))
+    if n_lost:
+        reasons.append(
+            f"Nothing is certified for {n_lost} of {len(y_pred)} predictions (radius -1): {name} "
+            "compares a share of votes with a threshold, which fewer operations can cross than "
+            "the vote survives. Use the ensemble's own predict, or a base estimator with the "
+            "threshold inside."
+        )
+    return Certificate(y_pred, np.where(kept, radius, -1))
+
+
+class _Undecided(ClassifierMixin, BaseEstimator):
+    """A classifier that gives each of two labels one half."""
+
+    def __init__(self, classes):
+        self.classes = classes
+        self.classes_ = classes
+
+    def fit(self, X, y):
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
+
+
+def _label_at_one_half(estimator):
+    """Return what a threshold classifier predicts where both labels have half of the votes."""
+    probe = copy(estimator)
+    probe.estimator_ = _Undecided(estimator.classes_)
+    return probe.predict(np.zeros((1, 1)))[0]
 
 
 def find_ensemble(estimator):
-    """Return the certifying ensemble inside pipelines, searches and freezes.
+    """Return the certifying ensemble inside pipelines, searches, thresholds and freezes.
 
     Parameters
     ----------
     estimator : fitted estimator
-        As in `certify_through`.
+        As in `certify`.
 
     Returns
     -------
@@ -119,7 +249,7 @@ def find_ensemble(estimator):
         If there is none.
     """
     estimator = _thaw(estimator)
-    if not isinstance(estimator, Pipeline) and hasattr(estimator, "certify"):
+    if _certifies(estimator):
         return estimator
     return find_ensemble(_inner_estimator(estimator))
 
@@ -130,7 +260,7 @@ def effective_threat(estimator, threat=None):
     Parameters
     ----------
     estimator : fitted estimator
-        As in `certify_through`.
+        As in `certify`.
     threat : str or None, default=None
         None asks for the ensemble's default: its attribute ``_default_threat``, or
         "insertion_deletion" where it has none.
@@ -144,6 +274,11 @@ def effective_threat(estimator, threat=None):
     return getattr(find_ensemble(estimator), "_default_threat", DEFAULT_THREAT)
 
 
+def _certifies(estimator):
+    # A pipeline hands on any method of its last step, and would certify in silence.
+    return not isinstance(estimator, Pipeline) and hasattr(estimator, "certify")
+
+
 def _thaw(estimator):
     while isinstance(estimator, FrozenEstimator):
         estimator = estimator.estimator
@@ -155,6 +290,9 @@ def _inner_estimator(estimator):
         last = estimator.steps[-1][1]
         if last is not None and not isinstance(last, str):
             return last
+    elif isinstance(estimator, _THRESHOLDS):
+        # One with a fitted estimator needs no fit of its own.
+        return getattr(estimator, "estimator_", estimator.estimator)
     elif hasattr(estimator, "best_estimator_"):
         return estimator.best_estimator_
     elif hasattr(estimator, "refit") and hasattr(estimator, "cv"):
@@ -223,7 +361,8 @@ def _is_estimator(value):
     return hasattr(value, "__sklearn_tags__") and not isinstance(value, type)
 
 
-def _warn_of_fitted_steps(pipeline, threat):
+def _reasons_of_steps(pipeline, threat):
+    """Return what voids a certificate behind these steps: a message, or nothing."""
     flips_only = threat == "label_flip"
     names = [
         f"{name!r} ({type(part).__name__})"
@@ -232,28 +371,25 @@ def _warn_of_fitted_steps(pipeline, threat):
         if _learns_from_rows(part) and (not flips_only or _learns_from_labels(part))
     ]
     if not names:
-        return
+        return []
     learned = "the labels of all training rows" if flips_only else "all training rows"
-    warnings.warn(
+    return [
         f"The certificate for threat={threat!r} is void: the pipeline fits {', '.join(names)} on "
         f"{learned} before the ensemble, so one poisoned row can change every member. Put the "
         "step inside the base estimator, DeepPartitionAggregation(make_pipeline(step, clf)); or "
-        "fit it on rows the attacker cannot touch and pass FrozenEstimator(step).",
-        CertificateWarning,
-        stacklevel=4,
-    )
+        "fit it on rows the attacker cannot touch and pass FrozenEstimator(step)."
+    ]
 
 
-def _warn_of_search(search, threat):
+def _reasons_of_search(search, threat):
+    """Return what voids a certificate inside a search: a message, or nothing."""
     n_candidates = len(getattr(search, "cv_results_", {}).get("params", ()))
     if n_candidates == 1:
-        return  # nothing was chosen
-    warnings.warn(
+        return []  # nothing was chosen
+    return [
         f"The certificate for threat={threat!r} is void: {type(search).__name__} chose the "
         f"parameters among {n_candidates or 'several'} settings by their scores on the training "
         "rows, so one poisoned row can change the choice and with it every member. Choose the "
         "parameters on rows the attacker cannot touch, then fit the ensemble with them; or put "
-        "the search inside the base estimator.",
-        CertificateWarning,
-        stacklevel=4,
-    )
+        "the search inside the base estimator."
+    ]

@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
 
 from ._certificate import Certificate, CertificateWarning
 from ._data.array_api import is_finite_table, is_on_device, on_host
+from ._data.labels import check_same_kind
 from ._data.validation import COMMON_CONSTRAINTS, check_seed, input_tags_of, validate_rows
 from ._deterministic import parts_of
 from ._members import count_votes, first_choices
@@ -219,6 +220,13 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.classes_[self._elect(self._members.elect, X)[0]]
 
+    @property
+    def _winner_has_half(self):
+        """Whether, of two labels, the predicted one always has half of `predict_proba` or more."""
+        base, own = BasePartitionEnsemble, type(self)
+        inherited = (own.predict, own.predict_proba) == (base.predict, base.predict_proba)
+        return inherited and self.aggregation == "plurality"
+
     def _certify(self, X, cost):
         winner, radius = self._elect(self._members.certify, X)
         return Certificate(self.classes_[winner], radius // cost)
@@ -252,7 +260,8 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the aggregation is not a plurality, or a parameter is unusable.
+            If the aggregation is not a plurality, or a parameter is unusable; so are true labels
+            that are missing, or texts where the ensemble has numbers, or the other way round.
 
         Notes
         -----
@@ -278,6 +287,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if y is not None:
             check_consistent_length(X, y)
             y = np.asarray(on_host(y))
+            check_same_kind(y, self.classes_, "y", "classes_")
             y_true = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
             # A label that no member knows is never predicted: such a row does not count.
             known = self.classes_[y_true] == y

@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, certify_through, effective_threat, find_ensemble
+from ._certificate import Certificate, certify, effective_threat, find_ensemble
 from .metrics import certified_accuracy_curve
 
 __all__ = ["CertifiedAbstention", "CoverageAccuracyCurve", "coverage_accuracy_curve"]
@@ -212,7 +212,7 @@ class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"threat={threat!r} is not the one that decides where to answer, {own!r}. Ask "
                 f"for that one, or fit with CertifiedAbstention(..., threat={threat!r})."
             )
-        y_pred, radius = certify_through(self.estimator_, X, own)
+        y_pred, radius = certify(self.estimator_, X, own)
         answered = radius >= self.min_radius
         steady = _falls_by_one(find_ensemble(self.estimator_))
         left = radius - self.min_radius if steady else np.zeros_like(radius)

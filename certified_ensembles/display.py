@@ -6,7 +6,7 @@ names beside them, in their own colour, so that several models on one axes need 
 
 import numpy as np
 
-from ._certificate import certify_through, effective_threat, find_ensemble
+from ._certificate import certify, effective_threat, find_ensemble
 from .metrics import certified_accuracy_curve, certified_accuracy_score
 
 __all__ = ["CertifiedAccuracyDisplay"]
@@ -138,7 +138,7 @@ class CertifiedAccuracyDisplay:
         CertificateWarning
             Where a pipeline step or a search around the ensemble voids the guarantee.
         """
-        y_pred, radius = certify_through(estimator, X, threat)
+        y_pred, radius = certify(estimator, X, threat)
         ensemble = find_ensemble(estimator)
         if unit is None and getattr(ensemble, "partitioned_by_", None) == "source":
             unit = _SOURCES

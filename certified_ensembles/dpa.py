@@ -5,10 +5,10 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from ._data.array_api import on_host
 from ._data.categories import categorical_mask
+from ._data.labels import validate_groups
 from ._data.training_rows import TrainingRows
 from ._data.validation import validate_labels, validate_rows
 from ._ensemble import BasePartitionEnsemble
@@ -56,10 +56,10 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         before the partition casts its one ballot [2]_. It steadies members that depend on
         their seed (networks, trees, random features); an estimator that draws nothing gives d
         equal members. It costs d times the training and the radius keeps its form.
-    classes : array-like of shape (n_classes,), default=None
-        The closed set of labels; a row with another label is refused by :meth:`fit`. None
-        means the labels seen, an open set: an attacker may then bring a new label, and the
-        radius accounts for it.
+    classes : array-like or set of shape (n_classes,), default=None
+        The closed set of labels, in any order; a row with another label is refused by
+        :meth:`fit`. None means the labels seen, an open set: an attacker may then bring a new
+        label, and the radius accounts for it.
     categorical_features : array-like of names, places or bool, or "from_dtype", default=None
         Columns of a table that reach members as categories, whose levels are those of a member's
         own rows, in one order: as a categorical column of a dataframe, as the places of the
@@ -256,8 +256,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         if groups is None:
             self.partitioned_by_ = "features and label" if uses_labels(hasher) else "features"
             return assign_partitions(hasher, X, y, self._n_partitions, self.n_jobs)
-        groups = on_host(groups)
-        check_consistent_length(X, groups)
+        groups = validate_groups(X, groups)
         self.partitioned_by_ = "source"
         key = hasher.key if isinstance(hasher, ContentHasher) else None
         return assign_partitions(ContentHasher(key=key), groups, y, self._n_partitions)

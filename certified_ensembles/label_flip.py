@@ -1,5 +1,7 @@
 """Certified robustness to flipped labels: exact for linear smoothers, by smoothing for any."""
 
+import secrets
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,9 +16,10 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate
+from ._certificate import Certificate, CertificateWarning
 from ._data.validation import (
     COMMON_CONSTRAINTS,
+    MAX_SEED,
     check_seed,
     input_tags_of,
     validate_labels,
@@ -57,19 +60,22 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         Number of noisy label vectors, and of classifiers trained, for "monte_carlo".
     confidence : float, default=0.999
         Probability with which a radius of "monte_carlo" holds, for each test row.
-    classes : array-like of shape (n_classes,), default=None
-        The closed set of labels; a row with another label is refused by :meth:`fit`. None means
-        the labels seen, an open set: an attacker may then bring a new label, and the radius
-        accounts for it. Whoever knows the labels should pass them: it costs nothing, and the
-        open set costs much where weights are small or negative.
+    classes : array-like or set of shape (n_classes,), default=None
+        The closed set of labels, in any order; a row with another label is refused by
+        :meth:`fit`. None means the labels seen, an open set: an attacker may then bring a new
+        label, and the radius accounts for it. Whoever knows the labels should pass them: it
+        costs nothing, and the open set costs much where weights are small or negative.
     random_state : int, default=0
-        Every nested `random_state` is set to it; draw i of "monte_carlo" uses
-        ``random_state + i``. None is refused: a fit that cannot be repeated has no certificate.
+        Every nested `random_state` is set to it. None is refused: a fit that cannot be repeated
+        has no certificate. "monte_carlo" is another matter, see Notes: 0 and None mean a seed
+        drawn by :meth:`fit` from the operating system, ``seed_``, and any other number is a
+        fixed seed, with a warning. Draw i uses ``seed_ + i``.
     n_jobs : int, default=None
         Threads for blocks of test rows; members trained in parallel for "monte_carlo". It never
         changes a result.
     memory : str or object with the joblib.Memory interface, default=None
-        Where to keep fitted unsupervised steps, and the members of "monte_carlo".
+        Where to keep fitted unsupervised steps, and the members of "monte_carlo" (which are
+        found again by a fixed seed alone).
     verbose : int, default=0
         1 shows progress bars.
 
@@ -82,6 +88,9 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         "monte_carlo".
     estimators_ : list of length n_draws
         The members trained on noisy labels. Set only by "monte_carlo".
+    seed_ : int
+        The seed of "monte_carlo", from 1 on. Set only by it; ``set_params(random_state=seed_)``
+        repeats the fit.
     n_features_in_ : int
         Number of features seen in :meth:`fit`. Not set for sequences of strings.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -105,7 +114,13 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
       :meth:`predict` keeps its own, which is the same: the radius is never above the exact one.
       Where the margin does not exclude an error of 1/2, the radius is -1.
     - "monte_carlo": Algorithm 2 of [1]_ for any classifier, right with probability
-      `confidence`.
+      `confidence`. That probability is over label noise drawn *after* the labels were fixed. Who
+      knows the draws beforehand can choose labels on which all of them agree by his design, and
+      have a radius certified that is not true: of 201 labels with 101 ones, arranged for 100
+      known draws at noise 0.3, a radius of 3 for the label one, though one flip turns the
+      smoothed classifier. So the seed is drawn when fit is called. A fixed seed is sound only if
+      it was drawn after the labels were final (to repeat a fit on the same labels), or was
+      secret until then.
 
     All of them assume that features are out of the attacker's reach and that nothing was
     chosen by looking at the labels: no step that needs them (such steps are refused), and no
@@ -200,13 +215,21 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         ValueError
             If X, y or a parameter is unusable, or if the weights of the estimator would depend
             on labels; the message says why and what to do instead.
+
+        Warns
+        -----
+        CertificateWarning
+            If a fixed seed gives the noise of "monte_carlo" away.
         """
         noisy = self.certificate == "monte_carlo"
-        check_seed(self.random_state, self.n_draws if noisy else 1, "n_draws={}")
+        if noisy:
+            check_seed(self.random_state or 0, self.n_draws, "n_draws={}")
+        else:
+            check_seed(self.random_state)
         X = validate_rows(self, X, reset=True)
         y, self.classes_, self._open_set = validate_labels(self, X, y)
         self._validate_noise()
-        for name in ("estimators_", "smoother_"):
+        for name in ("estimators_", "seed_", "smoother_"):
             vars(self).pop(name, None)
         fit = self._fit_noisy_members if noisy else self._fit_weights
         fit(X, np.searchsorted(self.classes_, y))
@@ -234,6 +257,21 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
             )
         check_noise(self.noise, len(self.classes_))
 
+    def _choose_seed(self):
+        """Return the seed of all draws: one that nobody knew when the labels were written."""
+        if not self.random_state:
+            # From 1 on, so that it can be passed as a random_state that is not the default.
+            return 1 + secrets.randbelow(MAX_SEED - self.n_draws + 1)
+        warnings.warn(
+            f"The certificate is void against who knew random_state={self.random_state} when the "
+            'labels were written: it fixes the noise of certificate="monte_carlo", and labels can '
+            "be chosen for known noise. Leave it out: the seed is then drawn at fit and kept in "
+            "seed_. A fixed one is right to repeat such a fit on the same labels.",
+            CertificateWarning,
+            stacklevel=5,
+        )
+        return self.random_state
+
     def _fit_noisy_members(self, X, codes):
         estimator = self._last_estimator()
         if not is_classifier(estimator):
@@ -241,14 +279,15 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
                 f'certificate="monte_carlo" counts the votes of classifiers, and estimator='
                 f"{estimator!r} is none; pass a classifier."
             )
+        self.seed_ = self._choose_seed()
         features = LabelFreeFeatures(
             [] if self.representation is None else [self.representation],
-            random_state=self.random_state,
+            random_state=self.seed_,
             n_jobs=self.n_jobs,
             memory=self.memory,
         )
         members = NoisyMembers(features, estimator, self.classes_, memory=self.memory)
-        seeds = list(range(self.random_state, self.random_state + self.n_draws))
+        seeds = list(range(self.seed_, self.seed_ + self.n_draws))
         self._members = members.fit(
             X, codes, self.noise, seeds, n_jobs=self.n_jobs, verbose=self.verbose
         )
@@ -344,6 +383,7 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags = input_tags_of(self._base_estimator())
+        tags.non_deterministic = self.certificate == "monte_carlo"
         if self.certificate != "monte_carlo" or self.representation is not None:
             tags.input_tags.allow_nan = False  # what comes after the first step decides
         return tags

@@ -5,7 +5,8 @@ from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import column_or_1d
 
-from ._certificate import certify_through
+from ._certificate import certify
+from ._data.labels import check_same_kind
 from .certificates._inputs import check_budget
 
 __all__ = [
@@ -243,7 +244,7 @@ class _CertifiedAccuracyScorer:
         self._metadata_request.score.add_request(param="sample_weight", alias=None)
 
     def __call__(self, estimator, X, y, *, sample_weight=None):
-        y_pred, radius = certify_through(estimator, X, self.threat)
+        y_pred, radius = certify(estimator, X, self.threat)
         return certified_accuracy_score(
             y, y_pred, radius, self.budget, sample_weight=sample_weight
         )
@@ -287,18 +288,8 @@ def _proven_budgets(y_true, y_pred, radius):
         )
     if len(radius) == 0:
         raise ValueError("y_true, y_pred and radius are empty: pass at least one test row.")
-    if _is_text(y_true) != _is_text(y_pred):
-        raise ValueError(
-            f"y_true has dtype {y_true.dtype} and y_pred {y_pred.dtype}: text never equals a "
-            "number, so every row would count as wrong. Pass y_true as it was coded for fit."
-        )
+    check_same_kind(y_true, y_pred, "y_true", "y_pred")
     return np.where(y_true == y_pred, radius, -1)
-
-
-def _is_text(labels):
-    if labels.dtype.kind == "O":
-        return all(isinstance(label, str) for label in labels)
-    return labels.dtype.kind in "UST"
 
 
 def _check_radius(radius):

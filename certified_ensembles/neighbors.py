@@ -32,10 +32,10 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
     ----------
     n_neighbors : int, default=5
         Number of training rows that vote. No radius exceeds ``n_neighbors // 2``.
-    classes : array-like of shape (n_classes,), default=None
-        The closed set of labels; a row with another label is refused by :meth:`fit`. None
-        means the labels seen, an open set: an attacker may then bring a new label, and the
-        radius accounts for it.
+    classes : array-like or set of shape (n_classes,), default=None
+        The closed set of labels, in any order; a row with another label is refused by
+        :meth:`fit`. None means the labels seen, an open set: an attacker may then bring a new
+        label, and the radius accounts for it.
     n_jobs : int, default=None
         Threads for blocks of test rows. It never changes a result.
 

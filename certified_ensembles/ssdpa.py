@@ -69,10 +69,10 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         "ballots": one flip may turn any member. "members": it is computed how many flips each
         member really takes, for label-free linear smoothers (`RidgeClassifier`, classifiers by
         neighbours) and a plurality. Larger and slower. With "n_samples" the two are the same.
-    classes : array-like of shape (n_classes,), default=None
-        The closed set of labels; a row with another label is refused by :meth:`fit`. None
-        means the labels seen, an open set: an attacker may then write a new label, and the
-        radius accounts for it.
+    classes : array-like or set of shape (n_classes,), default=None
+        The closed set of labels, in any order; a row with another label is refused by
+        :meth:`fit`. None means the labels seen, an open set: an attacker may then write a new
+        label, and the radius accounts for it.
     categorical_features : array-like of names, places or bool, or "from_dtype", default=None
         Columns of a table that reach members as categories, whose levels are those of a member's
         own rows, in one order: as a categorical column of a dataframe, as the places of the

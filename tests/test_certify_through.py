@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScale
 
 from certified_ensembles._certificate import (
     CertificateWarning,
-    certify_through,
+    certify,
     effective_threat,
     find_ensemble,
 )
@@ -81,7 +81,7 @@ def test_wrapped_ensemble_certifies_as_the_bare_one_does(wrap, frozen):
     expected = Oracle().fit(X, y).certify(X)
     wrapped = wrap(Oracle()).fit(X, y)
     wrapped = FrozenEstimator(FrozenEstimator(wrapped)) if frozen else wrapped
-    certificate = certify_through(wrapped, X, "label_flip")
+    certificate = certify(wrapped, X, "label_flip")
     np.testing.assert_array_equal(certificate.y_pred, expected.y_pred)
     np.testing.assert_array_equal(certificate.radius, expected.radius)
     assert find_ensemble(wrapped).asked_ == "label_flip"
@@ -90,7 +90,7 @@ def test_wrapped_ensemble_certifies_as_the_bare_one_does(wrap, frozen):
 def test_pipeline_transforms_rows_before_they_are_certified():
     pipeline = make_pipeline(FunctionTransformer(lambda X: X[:, ::-1]), Oracle())
     pipeline.fit(X_ORACLE[:, ::-1], Y_ORACLE)
-    certificate = certify_through(pipeline, X_ORACLE[:, ::-1])
+    certificate = certify(pipeline, X_ORACLE[:, ::-1])
     np.testing.assert_array_equal(certificate.radius, X_ORACLE[:, 1])
 
 
@@ -128,7 +128,7 @@ def test_step_that_learns_nothing_raises_no_warning(step):
     pipeline = make_pipeline(step, Oracle()).fit(X_ORACLE, Y_ORACLE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        certify_through(pipeline, X_ORACLE)
+        certify(pipeline, X_ORACLE)
 
 
 LABEL_FREE = [StandardScaler(), VarianceThreshold(), make_pipeline(StandardScaler(), Normalizer())]
@@ -147,7 +147,7 @@ SEES_LABELS = [
 def test_label_free_step_may_stay_outside_for_label_flips(step, oracle, threat):
     X, y = np.repeat(X_ORACLE, 3, axis=0), np.repeat(Y_ORACLE, 3)
     pipeline = make_pipeline(step, oracle).fit(X, y)
-    certify_through(pipeline, X, threat)  # warnings are errors here
+    certify(pipeline, X, threat)  # warnings are errors here
 
 
 @pytest.mark.parametrize("step", SEES_LABELS, ids=lambda step: type(step).__name__)
@@ -156,7 +156,7 @@ def test_step_that_sees_labels_voids_the_guarantee_against_label_flips(step, ora
     X, y = np.repeat(X_ORACLE, 3, axis=0), np.repeat(Y_ORACLE, 3)
     pipeline = make_pipeline(step, oracle).fit(X, y)
     with pytest.warns(CertificateWarning, match=r"'label_flip' is void.*labels of all training"):
-        certify_through(pipeline, X, threat)
+        certify(pipeline, X, threat)
 
 
 SEARCHES = {
@@ -207,7 +207,7 @@ def test_estimator_without_certify_is_refused(estimator, message):
 
 def test_unfitted_search_is_not_fitted():
     with pytest.raises(NotFittedError):
-        certify_through(GridSearchCV(Oracle(), {"shift": [0]}), X_ORACLE)
+        certify(GridSearchCV(Oracle(), {"shift": [0]}), X_ORACLE)
 
 
 def test_default_threat_is_the_ensembles_own():
@@ -231,7 +231,7 @@ def test_real_guarantee_breaks_where_the_warning_says_so(digits):
     X, y = digits
     outside = make_pipeline(StandardScaler(), DeepPartitionAggregation(n_partitions=10))
     with pytest.warns(CertificateWarning, match="standardscaler"):
-        y_pred, radius = certify_through(outside.fit(X, y), X[:100])
+        y_pred, radius = certify(outside.fit(X, y), X[:100])
     hostile = np.vstack([X, np.full((1, X.shape[1]), 1e12)])
     attacked = clone(outside).fit(hostile, np.append(y, 0)).predict(X[:100])
     assert np.any((radius >= 2) & (attacked != y_pred))

@@ -66,7 +66,7 @@ def as_table(X, text=None):
     if isinstance(X, dict | set | frozenset | str | bytes):
         raise TypeError(
             f"X is a {type(X).__name__}: pass rows as an array, a list of rows, a dataframe, a "
-            "sparse matrix, or texts as a list of strings."
+            "sparse matrix, or texts as a list of strings (of a single one: [X])."
         )
     if is_frame(X):
         return frame_table(X)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d, vali
 
 from .array_api import on_host
 from .containers import as_table, exact_array, is_flat, is_frame, is_text
+from .labels import check_labels, closed_set
 from .out_of_core import forget_pages, is_dask, is_stored, scratch_for, stored_blocks
 
 MAX_SEED = 2**32 - 1
@@ -133,12 +134,7 @@ def validate_labels(estimator, X, y):
             "y is None."
         )
     y = on_host(y)
-    texts = [isinstance(label, str) for label in y] if isinstance(y, list | tuple) else [True]
-    if any(texts) and not all(texts):
-        raise ValueError(
-            "y mixes strings with other labels, which have no order among each other: "
-            "convert all of them to one type."
-        )
+    check_labels(y, "y", "Drop the row, or find out its label.")
     y = column_or_1d(y, warn=True)
     if y.dtype.kind == "f":
         check_array(y, ensure_2d=False, input_name="y")
@@ -146,7 +142,7 @@ def validate_labels(estimator, X, y):
     check_classification_targets(y)
     if estimator.classes is None:
         return y, np.unique(y), True
-    classes = np.unique(np.asarray(estimator.classes))
+    classes = closed_set(estimator.classes)
     foreign = np.setdiff1d(np.unique(y), classes)
     if len(foreign):
         raise ValueError(

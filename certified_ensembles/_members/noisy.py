@@ -66,7 +66,9 @@ class NoisyMembers(PartitionMembers):
             Labels as class indices.
         noise : float
         seeds : list of int
-            One for each draw, one after the other.
+            One for each draw, one after the other. The first one decides the noise, so it must
+            not be known to whoever writes the labels: the confidence is over draws made after
+            the labels were fixed.
         n_jobs, verbose
             As in the estimators.
 

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length, check_random_state
 from tqdm.auto import tqdm
 
-from .._certificate import CertificateWarning, certify_through, effective_threat, find_ensemble
+from .._certificate import CertificateWarning, certify, effective_threat, find_ensemble
 from .._data.containers import n_rows
 from .._data.forms import as_cuttable
 from ..certificates.threats import THREATS
@@ -185,7 +185,7 @@ class _Audit:
     def ask(self, fitted, X_test):
         radius = {}
         for threat in self.threats or self.find_threats(fitted, X_test):
-            y_pred, radius[threat] = certify_through(fitted, X_test, threat)
+            y_pred, radius[threat] = certify(fitted, X_test, threat)
         inner, ballots = find_ensemble(fitted), None
         if hasattr(inner, "ballots"):
             rows = fitted[:-1].transform(X_test) if self.prefix else X_test
@@ -199,11 +199,11 @@ class _Audit:
         """Return the threats that the estimator certifies, its default one first."""
         default = effective_threat(fitted)
         # An error here is the estimator's own.
-        certify_through(fitted, X_test)
+        certify(fitted, X_test)
         self.threats = [default]
         for threat in (t for t in THREATS if t != default):
             try:
-                certify_through(fitted, X_test, threat)
+                certify(fitted, X_test, threat)
             except ValueError:
                 continue
             self.threats.append(threat)
@@ -225,6 +225,10 @@ class _Audit:
         self.fitted = self.quietly(self.fit, self.X, self.y, self.groups)
         self.clean = self.quietly(self.ask, self.fitted, self.X_test)
         ensemble = find_ensemble(self.fitted)
+        if getattr(ensemble, "certificate", None) == "monte_carlo":
+            # Its seed was drawn by that fit; each refit repeats the draws.
+            self.estimator = self.with_params(self.estimator, random_state=ensemble.seed_)
+            ensemble.set_params(random_state=ensemble.seed_)
         # Noise models know the labels seen and no others, and say so.
         open_set = getattr(ensemble, "classes", None) is None
         self.open_set = open_set and getattr(ensemble, "certificate", "exact") == "exact"

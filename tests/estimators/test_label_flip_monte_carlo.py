@@ -2,19 +2,25 @@
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from scipy.stats import binom
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
+from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.random_projection import GaussianRandomProjection
 from sklearn.tree import DecisionTreeClassifier
 
+from certified_ensembles import CertificateWarning
 from certified_ensembles._members.noisy import noisy_codes
 from certified_ensembles.certificates.flips import flips_from_margin
 from certified_ensembles.label_flip import LabelFlipSmoothingClassifier
+
+KNOWN_SEED = "ignore:The certificate is void against who knew"
 
 
 def test_monte_carlo_members_see_noisy_labels_and_their_share_decides():
@@ -59,9 +65,15 @@ def test_monte_carlo_takes_text_and_supervised_pipelines():
     assert clf.certify(["good", "bad"]).y_pred.tolist() == ["pos", "neg"]
 
 
+@pytest.mark.filterwarnings(KNOWN_SEED)
 def test_monte_carlo_resumes_from_memory(tmp_path):
     X, y = load_iris(return_X_y=True)
-    params = {"certificate": "monte_carlo", "memory": str(tmp_path), "noise": 0.1}
+    params = {
+        "certificate": "monte_carlo",
+        "memory": str(tmp_path),
+        "noise": 0.1,
+        "random_state": 3,
+    }
     estimator = DecisionTreeClassifier(max_depth=2)
     few = LabelFlipSmoothingClassifier(estimator, n_draws=3, **params).fit(X, y)
     stored = len(list(tmp_path.rglob("output.pkl")))
@@ -71,6 +83,7 @@ def test_monte_carlo_resumes_from_memory(tmp_path):
         np.testing.assert_array_equal(a.predict(X), b.predict(X))
 
 
+@pytest.mark.filterwarnings(KNOWN_SEED)
 def test_monte_carlo_members_have_different_seeds():
     X, y = load_iris(return_X_y=True)
     clf = LabelFlipSmoothingClassifier(
@@ -85,6 +98,97 @@ def test_monte_carlo_refuses_what_does_not_classify():
         clf = LabelFlipSmoothingClassifier(estimator, certificate="monte_carlo")
         with pytest.raises(ValueError, match="pass a classifier"):
             clf.fit(X, y)
+
+
+# ---- the seed ---------------------------------------------------------------------------------
+
+
+def noisy_trees(**params):
+    return LabelFlipSmoothingClassifier(
+        DecisionTreeClassifier(max_features=1),
+        certificate="monte_carlo",
+        n_draws=8,
+        representation=GaussianRandomProjection(3),
+        **params,
+    )
+
+
+@pytest.mark.parametrize("random_state", [0, None])
+def test_seed_is_drawn_by_every_fit_and_repeats_it(random_state):
+    X, y = load_iris(return_X_y=True)
+    clf = noisy_trees(random_state=random_state).fit(X, y)
+    seed, shares = clf.seed_, clf.predict_proba(X)
+    assert isinstance(seed, int)
+    assert 1 <= seed <= 2**32 - 8
+    assert clf.fit(X, y).seed_ != seed
+    assert (clf.predict_proba(X) != shares).any()
+    with pytest.warns(CertificateWarning, match="void against who knew random_state"):
+        again = clone(clf).set_params(random_state=seed).fit(X, y)
+    assert again.seed_ == seed
+    np.testing.assert_array_equal(again.predict_proba(X), shares)
+
+
+def test_fixed_seed_warns_and_says_what_to_do():
+    X, y = load_iris(return_X_y=True)
+    message = r"random_state=5 .*labels can be chosen for known noise.*kept in seed_"
+    with pytest.warns(CertificateWarning, match=message) as caught:
+        assert noisy_trees(random_state=5).fit(X, y).seed_ == 5
+    assert caught[0].filename == __file__
+
+
+def test_other_certificates_have_no_seed_to_keep():
+    X, y = load_iris(return_X_y=True)
+    clf = noisy_trees().fit(X, y)
+    clf.set_params(certificate="exact", estimator=None, random_state=5).fit(X, y)
+    assert not hasattr(clf, "seed_")  # and a fixed seed is no warning
+
+
+N_LABELS, N_ONES, N_DRAWS, NOISE = 201, 101, 100, 0.3
+
+
+def labels_for_known_noise(seed):
+    """Arrange 101 ones among 201 labels so that no draw of a known seed has fewer of them."""
+    clean = np.zeros(N_LABELS, dtype=int)
+    flips = np.stack([noisy_codes(clean, 2, NOISE, [seed, i]) for i in range(N_DRAWS)])
+    y = clean.copy()
+    y[np.argsort(flips.sum(axis=0), kind="stable")[:N_ONES]] = 1
+    for _ in range(100):
+        lost = flips @ (2 * y - 1)  # ones that a draw turns into zeros, less those it gains
+        if lost.max() <= 0:
+            break
+        harm = np.exp(lost / 2) @ flips
+        ones, zeros = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+        y[ones[harm[ones].argmax()]] = 0
+        y[zeros[harm[zeros].argmin()]] = 1
+    return y
+
+
+def probability_of_label_one(n_ones):
+    """Of the majority of noisy labels, exactly."""
+    zeros = N_LABELS - n_ones
+    kept = binom.pmf(np.arange(n_ones + 1), n_ones, 1 - NOISE)
+    gained = binom.pmf(np.arange(zeros + 1), zeros, NOISE)
+    return np.convolve(kept, gained)[N_LABELS // 2 + 1 :].sum()
+
+
+def test_known_seed_certifies_what_three_flips_beat_and_a_drawn_one_does_not():
+    X = np.arange(float(N_LABELS))[:, None]
+    y = labels_for_known_noise(7)
+    majority = LabelFlipSmoothingClassifier(
+        DummyClassifier(),
+        certificate="monte_carlo",
+        noise=NOISE,
+        n_draws=N_DRAWS,
+        classes=[0, 1],
+    )
+    assert y.sum() == N_ONES
+    assert probability_of_label_one(N_ONES) > 0.5 > probability_of_label_one(N_ONES - 3)
+    with pytest.warns(CertificateWarning, match="random_state=7"):
+        known = clone(majority).set_params(random_state=7).fit(X, y)
+    assert known.certify(X[:1]).radius.tolist() == [3]  # a lie, that is
+    # About half of the drawn votes are for either label. The odds of a radius are 1 to 500 a fit.
+    drawn = [majority.fit(X, y).certify(X[:1]).radius[0] for _ in range(3)]
+    assert drawn.count(-1) >= 2
 
 
 class _Witness(ClassifierMixin, BaseEstimator):
