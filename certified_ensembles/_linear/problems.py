@@ -9,6 +9,8 @@ import functools
 
 import numpy as np
 
+from .._member_warnings import in_name_of
+
 # Stacks are cut to the size of a core's cache: a larger one is read from memory at every step.
 _STACK_BYTES = 1 << 20
 # Rows are padded with zeros to a multiple of this, so that members of similar sizes share a
@@ -78,7 +80,8 @@ class LinearProblem:
 
     def fit_alone(self):
         """Let scikit-learn fit this member."""
-        self.member.fit(self.X, self.y)
+        with in_name_of(id(self.member)):
+            self.member.fit(self.X, self.y)
 
 
 def _encode(y):
