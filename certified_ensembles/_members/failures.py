@@ -95,11 +95,11 @@ def training_note(index, estimator, table, y, numbers):
     )
     odd = _odd_value(table, numbers)
     if odd is not None:
-        note += f"{odd} Correct or drop such rows. "
+        note += f"{odd} Where the estimator refuses that, correct or drop such rows. "
     else:
         rare = counts.argmin()
         note += (
-            f"The rarest label, {labels[rare]!r}, stands on {counts[rare]} of them. Where these "
+            f"The rarest label, {labels.tolist()[rare]!r}, stands on {counts[rare]} of them. Where these "
             "are too few for the estimator, use a smaller n_partitions. "
         )
     return note + remedy("such members")
