@@ -44,6 +44,11 @@ class LinearProblem:
         is_numeric = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
         if not is_numeric or 0 in X.shape:
             return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A sum costs less than a look at each number; finite ones may overflow.
+            suspicious = not np.isfinite(X.sum(dtype=np.float64))
+        if suspicious and not np.isfinite(X).all():
+            return None
         classes, codes = _encode(y)
         return cls(member, X, y, classes, codes) if len(classes) > 1 else None
 

@@ -243,7 +243,8 @@ def _score_table(member, classes):
     codes = np.searchsorted(classes, member.classes_)
     if type(member) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
         coef = member.centroids_
-        intercept = -np.vecdot(coef, coef) / 2
+        with np.errstate(over="ignore", invalid="ignore"):  # such a class never wins
+            intercept = -np.vecdot(coef, coef) / 2
     else:
         coef, intercept = member.coef_, member.intercept_
         coef = coef if coef.ndim == 2 else coef[None]
