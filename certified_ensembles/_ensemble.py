@@ -22,10 +22,18 @@ from sklearn.utils.validation import (
 
 from ._certificate import Certificate, CertificateWarning
 from ._data.array_api import is_finite_table, is_on_device, on_host
+from ._data.containers import n_rows
 from ._data.labels import check_same_kind
-from ._data.validation import COMMON_CONSTRAINTS, check_seed, input_tags_of, validate_rows
+from ._data.validation import (
+    COMMON_CONSTRAINTS,
+    check_seed,
+    input_tags_of,
+    rows_to_fit,
+    validate_rows,
+)
 from ._deterministic import parts_of
-from ._members import count_votes, first_choices
+from ._member_warnings import summed_up
+from ._members import count_votes, failures_in_words, first_choices, names_by_row
 from .certificates import collective_survivors
 
 
@@ -40,6 +48,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         "n_partitions": [Interval(Integral, 1, None, closed="left")],
         "aggregation": [StrOptions({"plurality", "run_off"})],
         "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "on_error": [StrOptions({"raise", "abstain"})],
         "n_seeds": [Interval(Integral, 1, None, closed="left")],
         "distinct_seeds": ["boolean"],
         **COMMON_CONSTRAINTS,
@@ -83,7 +92,50 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
         return estimator
 
+    @property
+    def _members_judge_values(self):
+        """Whether a value that the estimator refuses passes the door, to be a member's failure."""
+        return self.on_error == "abstain"
+
     # ------------------------------------------------------------ training
+
+    def _rows_to_fit(self, X, y, params, groups=None):
+        """Return what :meth:`fit` was given, without rows that have no canonical form.
+
+        Returns
+        -------
+        X, y, params, groups : the same, X as a Table
+        known : ndarray of shape (n_train,), bool, or None
+            Which of the rows given these are; None: all.
+        """
+        if self.on_error == "raise":
+            return validate_rows(self, X, reset=True), y, params, groups, None
+        by_row = sorted(names_by_row(params, n_rows(X)))
+        own = [params[name] for name in by_row]
+        X, known, (y, groups, *own) = rows_to_fit(self, X, y, groups, *own)
+        return X, y, params | dict(zip(by_row, own, strict=True)), groups, known
+
+    def _sum_up(self, known):
+        """Say once what members warned of, which of them failed, and what was left out."""
+        for text, category in summed_up(self._members.notes, len(self.estimators_)):
+            warnings.warn(text, category, stacklevel=4)
+        words = []
+        if self.errors_:
+            words.append(
+                f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
+                f"{failures_in_words(self.errors_, len(self.estimators_))}"
+            )
+        if known is not None:
+            partition, self.partition_ = self.partition_, np.full(len(known), -1)
+            self.partition_[known] = partition
+            words.append(
+                f"{np.count_nonzero(~known)} of {len(known)} rows of X have no canonical form "
+                f"and were left out, the first of them row {known.argmin()}; their partition_ "
+                "is -1."
+            )
+        if words:
+            category = CertificateWarning if self.errors_ else UserWarning
+            warnings.warn(" ".join(words), category, stacklevel=4)
 
     def _rows_of_member(self):
         """Return the indices of the rows of every member, before it is cloned for its seeds."""
@@ -121,6 +173,7 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             rows, y, partitions, seeds, params, n_jobs=self.n_jobs, verbose=self.verbose
         )
         self.estimators_ = self._members.estimators
+        self.errors_ = dict(self._members.errors)
 
     # ------------------------------------------------------------ votes
 
@@ -160,7 +213,8 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         ballots : ndarray of shape (n_samples, n_members), int
-            Index into ``classes_``; -1 where a member abstains (its partition is empty).
+            Index into ``classes_``; -1 where a member abstains: its partition is empty, or,
+            with ``on_error="abstain"``, it could not be trained or cannot answer for the row.
         """
         check_is_fitted(self)
         return np.concatenate(list(self._iter_ballots(X)))

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._data.categories import categorical_mask
 from ._data.labels import validate_groups
 from ._data.training_rows import TrainingRows
-from ._data.validation import validate_labels, validate_rows
+from ._data.validation import validate_labels
 from ._ensemble import BasePartitionEnsemble
 from ._members import PartitionMembers
 from .certificates import threat_cost
@@ -66,6 +66,13 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         levels in an array. A test row's unknown level is missing. Other columns reach members as
         values, numbers or texts, whatever their type in the container. "from_dtype" takes the
         container's word, which one added row with a new level can undo for a whole column.
+    on_error : {"raise", "abstain"}, default="raise"
+        What happens where a member cannot be trained, or cannot answer for a row (it raises an
+        exception, or its answer is not usable). "raise" stops with the error. "abstain": the
+        member abstains, as one without rows does, at that row or throughout; `errors_` says
+        why. So no single row can stop the fit. Missing values and other values that the
+        estimator refuses are then a matter of the members that get them, and rows that have no
+        canonical form are left out.
     random_state : int, default=0
         Member i is trained with ``random_state + i`` in every nested `random_state`. None
         is refused: an unseeded member has no certificate.
@@ -88,10 +95,14 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     estimators_ : list of length n_partitions * spread_degree * n_seeds
         Fitted members, in partition order, the `n_seeds` members of a partition (for
         `spread_degree` > 1: of a union of them) side by side; None where a partition is
-        empty. A member that saw a single class is a
+        empty or the member could not be trained. A member that saw a single class is a
         :class:`~sklearn.dummy.DummyClassifier` that votes for it.
+    errors_ : dict of int to Exception
+        Why members could not be trained, by their place in `estimators_`; without any but for
+        ``on_error="abstain"``.
     partition_ : ndarray of shape (n_train,), int64
-        The (fine) partition of every training row, in the order given to :meth:`fit`.
+        The (fine) partition of every training row, in the order given to :meth:`fit`;
+        -1 for a row that was left out (see `on_error`).
     spread_ : ndarray of shape (n_partitions * spread_degree, spread_degree) or None
         The members that each fine partition takes part in; None for ``spread_degree=1``.
     partitioned_by_ : {"features", "features and label", "source"}
@@ -167,6 +178,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         n_seeds=1,
         classes=None,
         categorical_features=None,
+        on_error="raise",
         random_state=0,
         distinct_seeds=True,
         n_jobs=None,
@@ -181,6 +193,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         self.n_seeds = n_seeds
         self.classes = classes
         self.categorical_features = categorical_features
+        self.on_error = on_error
         self.random_state = random_state
         self.distinct_seeds = distinct_seeds
         self.n_jobs = n_jobs
@@ -221,11 +234,13 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         -----
         CertificateWarning
             If the guarantee is void (a hasher that looks at other rows, a frozen estimator)
-            or weaker than it looks (partitions without rows).
+            or weaker than it looks (partitions without rows, members that abstain).
+        UserWarning
+            If rows were left out. Warnings of members come once for each category.
         """
-        X = validate_rows(self, X, reset=True)
-        y, self.classes_, self._open_set = validate_labels(self, X, y)
         params = self._member_params(fit_params)
+        X, y, params, groups, known = self._rows_to_fit(X, y, params, groups)
+        y, self.classes_, self._open_set = validate_labels(self, X, y)
         self.spread_ = self._draw_spread()
         self.partition_ = self._assign_partitions(X, y, groups)
         self._warn_if_empty()
@@ -236,9 +251,12 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
             n_seeds=self.n_seeds,
             memory=self.memory,
             categorical=categorical_mask(self.categorical_features, X),
+            on_error=self.on_error,
         )
         seeds = self._validate_seeds(self._n_partitions)
-        self._fit_members(members, TrainingRows(X), y, seeds, params)
+        rows = TrainingRows(X, numbers=None if known is None else np.flatnonzero(known))
+        self._fit_members(members, rows, y, seeds, params)
+        self._sum_up(known)
         return self
 
     def _draw_spread(self):

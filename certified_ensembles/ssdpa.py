@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.base import _fit_context, is_clusterer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -12,7 +13,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._data.categories import categorical_mask
-from ._data.validation import check_seed, validate_labels, validate_rows
+from ._data.validation import check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
 from .hashers import label_free_partition
@@ -79,6 +80,13 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         levels in an array. A test row's unknown level is missing. Other columns reach members as
         values, numbers or texts, whatever their type in the container. "from_dtype" takes the
         container's word, which one added row with a new level can undo for a whole column.
+    on_error : {"raise", "abstain"}, default="raise"
+        What happens where a member cannot be trained, or cannot answer for a row (it raises an
+        exception, or its answer is not usable). "raise" stops with the error. "abstain": the
+        member abstains, as one without rows does, at that row or throughout; `errors_` says
+        why. So no single row can stop the fit. Missing values and other values that the
+        estimator refuses are then a matter of the members that get them, and rows that have no
+        canonical form are left out.
     random_state : int, default=0
         Member i is trained with ``random_state + i`` in every nested `random_state`, the
         representation with `random_state`. None is refused: an unseeded fit has no certificate.
@@ -100,10 +108,15 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         Sorted labels.
     estimators_ : sequence of length n_partitions * n_seeds
         Fitted members, in partition order, those of a partition side by side; None where a
-        partition is empty. They take the output of the representation. A partition with a
-        single label has a :class:`~sklearn.dummy.DummyClassifier` that votes for it.
+        partition is empty or the member could not be trained. They take the output of the
+        representation. A partition with a single label has a
+        :class:`~sklearn.dummy.DummyClassifier` that votes for it.
+    errors_ : dict of int to Exception
+        Why members could not be trained, by their place in `estimators_`; without any but for
+        ``on_error="abstain"``.
     partition_ : ndarray of shape (n_train,), int64
-        The partition of every training row, in the order given to :meth:`fit`.
+        The partition of every training row, in the order given to :meth:`fit`; -1 for
+        a row that was left out (see `on_error`).
     representation_ : transformer or None
         The fitted representation.
     n_features_in_ : int
@@ -173,6 +186,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         certificate="ballots",
         classes=None,
         categorical_features=None,
+        on_error="raise",
         random_state=0,
         distinct_seeds=True,
         n_jobs=None,
@@ -189,6 +203,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self.certificate = certificate
         self.classes = classes
         self.categorical_features = categorical_features
+        self.on_error = on_error
         self.random_state = random_state
         self.distinct_seeds = distinct_seeds
         self.n_jobs = n_jobs
@@ -225,15 +240,16 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         Warns
         -----
         CertificateWarning
-            If the guarantee is weaker than it looks (partitions without rows), or hangs on what
-            a frozen step has seen.
+            If the guarantee is weaker than it looks (partitions without rows, members that
+            abstain), or hangs on what a frozen step has seen.
         UserWarning
-            If ``unlabeled="mask"`` will train on very many rows.
+            If ``unlabeled="mask"`` will train on very many rows, or rows were left out. Warnings
+            of members come once for each category.
         """
-        X = validate_rows(self, X, reset=True)
+        params = self._member_params(fit_params)
+        X, y, params, _, known = self._rows_to_fit(X, y, params)
         y, self.classes_, self._open_set = validate_labels(self, X, y)
         check_seed(self.random_state)
-        params = self._member_params(fit_params)
         members = self._choose_members(X, params)
         rows = self._fit_representation(X)
         one_label = self.n_partitions == "n_samples"
@@ -241,12 +257,15 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self.partition_ = label_free_partition(self.partitioner, X, rows.index, self._n_partitions)
         self._warn_if_empty()
         seeds = [self.random_state] if one_label else self._validate_seeds(self._n_partitions)
+        if known is not None:
+            rows = rows._replace(numbers=np.flatnonzero(known))
         self._fit_members(members, rows, y, seeds, params)
+        self._sum_up(known)
         return self
 
     def _choose_members(self, X, params):
         """Return the untrained members of the kind that the parameters ask for."""
-        how = {"open_set": self._open_set, "memory": self.memory}
+        how = {"open_set": self._open_set, "memory": self.memory, "on_error": self.on_error}
         how["categorical"] = self._categorical(X)
         if self.n_partitions == "n_samples":
             self._refuse('n_partitions="n_samples"', params, partitioner="sorted")
@@ -337,8 +356,15 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self._check_features(rows.different)
         return rows
 
+    @property
+    def _members_judge_values(self):
+        # The representation, if there is one, is everybody's.
+        return self.representation is None and super()._members_judge_values
+
     def _check_features(self, features):
         """Refuse missing values that pass the representation and that members do not take."""
+        if self.on_error == "abstain":
+            return features
         allowed = get_tags(self._member_estimator()).input_tags.allow_nan
         if self.representation is not None and not allowed and not features.coded:
             assert_all_finite(features.dense, input_name="the output of the representation")

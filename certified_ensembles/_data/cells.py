@@ -144,6 +144,16 @@ def canonical_cell(value):
     return _converter(type(value))(value)
 
 
+def has_form(value):
+    """Say whether a cell has a canonical form."""
+    try:
+        hash(value)
+        canonical_cell(value)
+    except Exception:
+        return False
+    return True
+
+
 def kind_of(cell):
     """Return the kind of a canonical cell."""
     if cell is None:

@@ -6,11 +6,14 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import _num_samples
 
-from .cells import LONG, MISSING, NUMBER
+from .cells import LONG, MISSING, NUMBER, has_form
 from .frames import coded, frame_table, times_column
 from .out_of_core import rows_at
 from .sparse import canonical_csr
 from .table import Coded, Container, Table, join_columns
+
+# Types of which every value has a canonical form.
+_ALWAYS_CELLS = {str, bytes, float, bool, type(None)}
 
 
 def n_rows(X):
@@ -186,6 +189,40 @@ def native(A):
     """Return numbers in native byte order, half precision as single (scipy has none)."""
     half = A.dtype.kind == "f" and A.dtype.itemsize == 2
     return A.astype(np.float32 if half else A.dtype.newbyteorder("="), copy=False)
+
+
+def rows_with_form(X):
+    """Say which rows have a canonical form: all of their cells have one.
+
+    Parameters
+    ----------
+    X : array-like, dataframe or sequence of str
+
+    Returns
+    -------
+    known : ndarray of shape (n_rows,), bool, or None
+        None where it is not about single rows: they are of different lengths, or the container
+        has no form.
+    """
+    if is_frame(X) and hasattr(X, "get_column"):
+        columns = [X.get_column(name).to_list() for name in X.columns]
+    elif is_frame(X) and hasattr(X, "iloc"):
+        columns = [list(X.iloc[:, j]) for j in range(X.shape[1])]
+    elif is_text(X):
+        columns = [list(X)]
+    elif isinstance(X, np.ndarray) and X.dtype == object and X.ndim > 1:
+        columns = X.reshape(len(X), -1).T.tolist()
+    elif isinstance(X, list | tuple) and X and all(isinstance(r, list | tuple) for r in X):
+        if len(set(map(len, X))) > 1:
+            return None
+        columns = list(zip(*X, strict=True))
+    else:
+        return None
+    known = np.ones(n_rows(X), dtype=bool)
+    for column in columns:
+        if not set(map(type, column)) <= _ALWAYS_CELLS:
+            known &= np.fromiter(map(has_form, column), dtype=bool, count=len(column))
+    return known
 
 
 # ---------------------------------------------------------------- containers of the caller's

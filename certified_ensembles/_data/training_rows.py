@@ -23,11 +23,14 @@ class TrainingRows(NamedTuple):
         The different rows in canonical order, or None where nobody shares rows.
     index : ndarray of shape (n_train,), int, or None
         The place of every training row among them.
+    numbers : ndarray of shape (n_train,), int, or None
+        How an error calls the rows; None: by their place.
     """
 
     X: Any
     different: Any = None
     index: Any = None
+    numbers: Any = None
 
     def as_given(self):
         """Return all rows in the order given."""

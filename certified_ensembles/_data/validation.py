@@ -11,7 +11,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, column_or_1d, validate_data
 
 from .array_api import on_host
-from .containers import as_table, exact_array, is_flat, is_frame, is_text
+from .containers import (
+    as_table,
+    exact_array,
+    is_flat,
+    is_frame,
+    is_text,
+    rows_with_form,
+    take,
+)
 from .labels import check_labels, closed_set
 from .out_of_core import forget_pages, is_dask, is_stored, scratch_for, stored_blocks
 
@@ -72,6 +80,9 @@ def validate_rows(estimator, X, reset):
     """
     X = on_host(X)
     base = input_tags_of(estimator._base_estimator())
+    if getattr(estimator, "_members_judge_values", False):
+        # A value that a member refuses is that member's failure, and not everybody's.
+        base.allow_nan, base.positive_only = True, False
     rules = {"accept_sparse": "csr", "dtype": None, "allow_nd": True}
     rules["ensure_all_finite"] = not base.allow_nan
     if reset:
@@ -101,6 +112,39 @@ def validate_rows(estimator, X, reset):
     validate_data(estimator, table.dense, reset=reset, **rules)
     _check_positive(table.dense, base)
     return table
+
+
+def rows_to_fit(estimator, X, *by_row):
+    """Return validated training rows, without those that have no canonical form.
+
+    They are left out by a look at each row alone, so that whoever adds one changes nothing.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in :func:`validate_rows`.
+    X : rows in any container
+    *by_row : sequences with one entry a row, or None
+
+    Returns
+    -------
+    X : Table
+    known : ndarray of shape (n_train,), bool, or None
+        Which of the rows given these are; None: all.
+    by_row : list
+        The same sequences, of these rows.
+    """
+    try:
+        return validate_rows(estimator, X, reset=True), None, list(by_row)
+    except (TypeError, ValueError):
+        X = on_host(X)
+        known = rows_with_form(X)
+        if known is None or known.all() or not known.any():
+            raise
+    kept = np.flatnonzero(known)
+    check_consistent_length(X, *by_row)
+    cut = [value if value is None else take(on_host(value), kept) for value in by_row]
+    return validate_rows(estimator, take(X, kept), reset=True), known, cut
 
 
 def _is_text(estimator, X, reset):

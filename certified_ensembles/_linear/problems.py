@@ -9,6 +9,8 @@ import functools
 
 import numpy as np
 
+from .._member_warnings import in_name_of
+
 # Stacks are cut to the size of a core's cache: a larger one is read from memory at every step.
 _STACK_BYTES = 1 << 20
 # Rows are padded with zeros to a multiple of this, so that members of similar sizes share a
@@ -41,6 +43,11 @@ class LinearProblem:
         """Return the problem, or None for rows that only scikit-learn can take (or refuse)."""
         is_numeric = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
         if not is_numeric or 0 in X.shape:
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A sum costs less than a look at each number; finite ones may overflow.
+            suspicious = not np.isfinite(X.sum(dtype=np.float64))
+        if suspicious and not np.isfinite(X).all():
             return None
         classes, codes = _encode(y)
         return cls(member, X, y, classes, codes) if len(classes) > 1 else None
@@ -78,7 +85,8 @@ class LinearProblem:
 
     def fit_alone(self):
         """Let scikit-learn fit this member."""
-        self.member.fit(self.X, self.y)
+        with in_name_of(id(self.member)):
+            self.member.fit(self.X, self.y)
 
 
 def _encode(y):

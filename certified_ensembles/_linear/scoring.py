@@ -18,6 +18,7 @@ from sklearn.linear_model import (
     SGDClassifier,
 )
 from sklearn.neighbors import NearestCentroid
+from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_array
 from sklearn.utils.parallel import Parallel, delayed
@@ -73,6 +74,19 @@ def _has_linear_scores(member):
     if type(member) is NearestCentroid:
         return member.metric == "euclidean" and member.priors == "uniform"
     return type(member) in _LINEAR
+
+
+def has_finite_weights(member):
+    """Say whether the weights of a linear member, or of a pipeline's last step, are numbers.
+
+    Of other members nothing is known, and the answer is True.
+    """
+    last = member.steps[-1][1] if isinstance(member, Pipeline) and len(member) else member
+    if not _has_linear_scores(last):
+        return True
+    if type(last) is NearestCentroid:
+        return bool(np.isfinite(last.centroids_).all())
+    return bool(np.isfinite(last.coef_).all() and np.isfinite(last.intercept_).all())
 
 
 def linear_ballots(members, classes, blocks, dtype, n_jobs):
@@ -229,7 +243,8 @@ def _score_table(member, classes):
     codes = np.searchsorted(classes, member.classes_)
     if type(member) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
         coef = member.centroids_
-        intercept = -np.vecdot(coef, coef) / 2
+        with np.errstate(over="ignore", invalid="ignore"):  # such a class never wins
+            intercept = -np.vecdot(coef, coef) / 2
     else:
         coef, intercept = member.coef_, member.intercept_
         coef = coef if coef.ndim == 2 else coef[None]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._member_warnings import in_name_of
 from .problems import LinearProblem
 
 # From the exact type of an estimator to its solver: a subclass may train in its own way.
@@ -103,7 +104,8 @@ class LinearTrainer:
         for member, X, y in zip(members, rows, labels, strict=True):
             problem = LinearProblem.of(member, X, y)
             if problem is None:
-                member.fit(X, y)
+                with in_name_of(id(member)):
+                    member.fit(X, y)
             else:
                 problems.append(problem)
         with np.errstate(all="ignore"):

@@ -10,11 +10,13 @@ So rows are put in canonical order before a fit, generators are seeded, rounding
 and test rows come in blocks whose shape no other row can change.
 """
 
+from .failures import failures_in_words
 from .masked import MaskedMembers
 from .noisy import NoisyMembers
 from .one_label import OneLabelMembers
 from .partition import LabelMembers, PartitionMembers
 from .smoothers import SmootherMembers
+from .training import names_by_row
 from .voting import count_votes, first_choices
 from .weighed_labels import WeighedLabels
 
@@ -27,5 +29,7 @@ __all__ = [
     "SmootherMembers",
     "WeighedLabels",
     "count_votes",
+    "failures_in_words",
     "first_choices",
+    "names_by_row",
 ]

@@ -1,6 +1,7 @@
 """What an ensemble asks of its members, of whatever kind they are."""
 
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,7 +28,13 @@ class BaseMembers:
         Whether labels may come that nobody has seen.
     estimators : sequence
         The members that users see.
+    errors : dict of int to Exception
+        By their place among the estimators, why members could not be trained.
+    notes : sequence of Note
+        What the members warned of in training.
     """
+
+    errors, notes = MappingProxyType({}), ()
 
     def take_device_rows(self):
         """Say whether members answer where test rows on a GPU are."""

@@ -11,9 +11,11 @@ from .._data.canonical import canonical_order
 from .._data.containers import n_rows, own_copy
 from .._data.training_rows import take_params
 from .._deterministic import one_thread
+from .._member_warnings import in_name_of, taking_notes
 from .constant import ConstantMember
+from .failures import remedy
 from .partition import PartitionMembers
-from .training import names_by_row, own_params, train_members
+from .training import attempt, names_by_row, own_params, train_members
 
 # Rows trained on, over all members, from which a user should hear about the cost.
 _MANY_ROWS = 1_000_000
@@ -153,11 +155,11 @@ class MaskedMembers(PartitionMembers):
                 arranged = np.lexsort((ties, masked, copies))
                 given = take_params(own_params(params, by_row), by_row, arranged)
                 yield delayed(_fit_masked_member)(
-                    self.spec, member, X, masked[arranged], known, given, seed, digest, i
+                    self.spec, member, X, masked[arranged], known, given, seed, digest, i, abstain
                 )
 
-        filled = [i for i, own in enumerate(own_rows) if len(own)]
-        self.estimators = train_members(tasks(), filled, len(own_rows), n_jobs, verbose)
+        filled, abstain = [i for i, own in enumerate(own_rows) if len(own)], self.abstains
+        self._keep(train_members(tasks(), filled, len(own_rows), n_jobs, verbose))
         self.steps = []
         self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
         return self
@@ -190,28 +192,35 @@ def warn_of_cost(n_members, n_rows):
         )
 
 
-def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest, index):
+def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest, index, abstain):
     own = np.unique(masked[masked >= 0])
-    with one_thread:
+
+    def train_one():
         try:
             # The digest stands for the rows, which are many.
             fitted = spec.fit(
                 estimator, own_copy(X), masked, seed=seed, params=params, digest=digest
             )
-        except Exception as error:
-            if len(own) == 1 and isinstance(error, ValueError):
-                # Many classifiers refuse a single class; such a member has one thing to say.
-                return [ConstantMember.of(classes[own])]
-            error.add_note(
-                f"Raised while training semi-supervised member {index} on {len(masked)} rows: "
-                f"{np.count_nonzero(masked >= 0)} carry one of {len(own)} labels, the others "
-                "-1. Where these are too few for the estimator, use a smaller n_partitions."
+        except ValueError:
+            if len(own) > 1:
+                raise
+            # Many classifiers refuse a single class; such a member has one thing to say.
+            return [ConstantMember.of(classes[own])]
+        if (np.asarray(getattr(fitted, "classes_", 0)) == -1).any():
+            raise ValueError(
+                "unlabeled='mask' needs an estimator for which the label -1 means unlabelled, got "
+                f"estimator={estimator!r}, which has learned -1 as a class. Wrap it in "
+                "SelfTrainingClassifier, or set unlabeled='ignore'."
             )
-            raise
-    if (np.asarray(getattr(fitted, "classes_", 0)) == -1).any():
-        raise ValueError(
-            f"unlabeled='mask' needs an estimator for which the label -1 means unlabelled, got "
-            f"estimator={estimator!r}, which has learned -1 as a class. Wrap it in "
-            "SelfTrainingClassifier, or set unlabeled='ignore'."
+        return [MaskedMember(fitted, classes)]
+
+    def note():
+        return (
+            f"Raised while training semi-supervised member {index}, estimator={estimator!r}, on "
+            f"{len(masked)} rows: {np.count_nonzero(masked >= 0)} carry one of {len(own)} labels, "
+            "the others -1. Where these are too few for the estimator, use a smaller "
+            f"n_partitions. {remedy('such members')}"
         )
-    return [MaskedMember(fitted, classes)]
+
+    with one_thread, taking_notes() as notes, in_name_of(index):
+        return attempt(train_one, note, abstain), notes

@@ -19,6 +19,7 @@ from .._deterministic import one_thread
 from .._spec import MemberSpec
 from ..smoothers import ClusterVote
 from .base import BaseMembers
+from .failures import filled, working_parts
 
 _REMEDY = (
     "Pass a clusterer with a predict (KMeans, GaussianMixture, or a pipeline that ends in one), "
@@ -40,6 +41,8 @@ class OneLabelMembers(BaseMembers):
     memory : str, object with the joblib.Memory interface or None
     categorical : ndarray of shape (n_columns,), bool, or None
         The columns that reach the estimator as categories.
+    on_error : {"raise", "abstain"}, default="raise"
+        Whether all members abstain at a row for which the estimator raises.
 
     Attributes
     ----------
@@ -49,10 +52,12 @@ class OneLabelMembers(BaseMembers):
         The members, made when they are asked for.
     """
 
-    def __init__(self, estimator, classes, *, open_set, memory, categorical=None):
+    def __init__(
+        self, estimator, classes, *, open_set, memory, categorical=None, on_error="raise"
+    ):
         self._rule = _rule_of(estimator, len(classes), open_set)
         self.spec = MemberSpec.of(self._rule.estimator, memory, categorical)
-        self.classes, self.open_set = classes, open_set
+        self.classes, self.open_set, self.on_error = classes, open_set, on_error
 
     def fit(self, rows, y, partitions, seeds, params, *, n_jobs, verbose):
         """Find clusters or neighbours without labels, and give each member its label.
@@ -87,11 +92,20 @@ class OneLabelMembers(BaseMembers):
 
     def votes(self, X, *, n_jobs=None, verbose=0):
         """Yield the votes for every class, for blocks of test rows."""
-        return map_blocks(self._rule.votes, X, self.view, n_jobs=n_jobs)
+        return self._answers(self._rule.votes, len(self.classes), 0, X, n_jobs)
 
     def ballots(self, X, *, n_jobs=None, verbose=0):
         """Yield the ballots of all members, for blocks of test rows."""
-        return map_blocks(self._rule.ballots, X, self.view, n_jobs=n_jobs)
+        return self._answers(self._rule.ballots, len(self.labels), -1, X, n_jobs)
+
+    def _answers(self, ask, width, missing, X, n_jobs):
+        def answers_or_missing(rows):
+            shape = n_rows(rows), width
+            parts = working_parts(ask, rows, shape[0])
+            return filled(parts, shape, np.int64, missing)
+
+        abstains = self.on_error == "abstain"
+        return map_blocks(answers_or_missing if abstains else ask, X, self.view, n_jobs=n_jobs)
 
 
 class OneLabelEstimators(Sequence):

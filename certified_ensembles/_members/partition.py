@@ -33,18 +33,36 @@ class PartitionMembers(BaseMembers):
     memory : str, object with the joblib.Memory interface or None
     categorical : ndarray of shape (n_columns,), bool, or None
         The columns that reach members as categories.
+    on_error : {"raise", "abstain"} or None, default=None
+        Whether a member that cannot be trained, or cannot answer for a row, ends the fit or the
+        prediction, or abstains. None: as "raise", where users have no such parameter.
 
     Attributes
     ----------
     estimators : list or StoredMembers
-        The members of a partition side by side; None where it is empty.
+        The members of a partition side by side; None where it is empty, and for those that
+        failed.
+    errors : dict of int to Exception
+        By their place, why members failed.
+    notes : list of Note
+        The warnings of the members.
     views : list of View
         The form in which each of them gets rows.
     """
 
     score_methods = ("decision_function", "predict_proba")
 
-    def __init__(self, estimator, classes, *, open_set, n_seeds=1, memory=None, categorical=None):
+    def __init__(
+        self,
+        estimator,
+        classes,
+        *,
+        open_set,
+        n_seeds=1,
+        memory=None,
+        categorical=None,
+        on_error=None,
+    ):
         if n_seeds > 1 and not any(hasattr(estimator, name) for name in self.score_methods):
             raise ValueError(
                 f"n_seeds={n_seeds} sums the scores of the members of a partition, but "
@@ -52,8 +70,13 @@ class PartitionMembers(BaseMembers):
                 "n_seeds=1, or an estimator that scores classes."
             )
         self.classes, self.open_set, self.n_seeds = classes, open_set, n_seeds
-        self.spec = MemberSpec.of(estimator, memory, categorical)
+        self.spec, self.on_error = MemberSpec.of(estimator, memory, categorical), on_error
         self.fewest = fewest_rows(estimator)
+
+    @property
+    def abstains(self):
+        """Whether a failure is an abstention."""
+        return self.on_error == "abstain"
 
     # ------------------------------------------------------------ training
 
@@ -78,7 +101,7 @@ class PartitionMembers(BaseMembers):
         -------
         self : PartitionMembers
         """
-        self.estimators, self.views = fit_members(
+        trained, self.views = fit_members(
             self.spec,
             rows.as_given(),
             y,
@@ -87,7 +110,10 @@ class PartitionMembers(BaseMembers):
             params,
             n_jobs=n_jobs,
             verbose=verbose,
+            abstain=self.abstains,
+            numbers=rows.numbers,
         )
+        self._keep(trained)
         self.steps = stateless_steps(self.spec.estimator)
         self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
         if self.open_set:
@@ -98,6 +124,9 @@ class PartitionMembers(BaseMembers):
                 seen[:] = False
                 seen[codes[own]] = True
         return self
+
+    def _keep(self, trained):
+        self.estimators, self.errors, self.notes = trained
 
     def _once_a_seed(self, partitions):
         """Return the rows of every member: those of a partition once for each seed."""
@@ -117,6 +146,7 @@ class PartitionMembers(BaseMembers):
         voters, labels = self._voters()
         seen = np.repeat(self.seen, self.n_seeds, axis=0)
         how |= {"steps": self.steps, "views": self.views, "fewest": self.fewest}
+        how["on_error"] = self.on_error
         return ask(voters, seen, labels, X, **how)
 
     def scores(self, X, **how):

@@ -6,11 +6,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, is_clusterer
 
 from .._data.block_map import map_blocks
+from .._data.containers import n_rows
 from ..certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
 from ..certificates.linear import linear_smoother_winner
 from ..smoothers._linear_smoother import LinearSmoother, _split
 from ..smoothers._weights import known_smoothers, weights_rule
 from .constant import ConstantMember
+from .failures import noting_failures, working_parts
 from .partition import LabelMembers
 
 
@@ -156,10 +158,28 @@ class SmootherMembers(LabelMembers):
         prices = np.ones((*ballots.shape, n_classes + self.open_set), dtype=np.int64)
         for j, member in enumerate(self.estimators):
             if member is None:
-                prices[:, j] = NEVER
+                # Without labels it stays silent. If it failed, a flip may make it speak.
+                prices[:, j] = 1 if j in self.errors else NEVER
             elif isinstance(member, ConstantMember):
                 ballots[:, j] = np.searchsorted(classes, member.label)
             else:
-                prices_of = partial(member.prices, classes=classes, open_set=self.open_set)
+                prices_of = partial(self._ballots_and_prices, j)
                 ballots[:, j], prices[:, j] = self.views[j].answers(prices_of, rows)
         return priced_plurality_radius(ballots, prices, n_classes, open_set=self.open_set)
+
+    def _ballots_and_prices(self, j, rows):
+        """Return what a member answers, and what other answers cost."""
+        member = self.estimators[j]
+        ask = partial(member.prices, classes=self.classes, open_set=self.open_set)
+        if not self.abstains:
+            with noting_failures(j, self.on_error):
+                return ask(rows)
+        # Whether it answers for a row follows from its features: no flip silences a member.
+        parts = working_parts(ask, rows, n_rows(rows))
+        if len(parts) == 1 and parts[0][0] is None:
+            return parts[0][1]
+        ballots = np.full(n_rows(rows), -1, dtype=np.int64)
+        prices = np.ones((len(ballots), len(self.classes) + self.open_set), dtype=np.int64)
+        for own, (answers, cost) in parts:
+            ballots[own], prices[own] = answers[: len(own)], cost[: len(own)]
+        return ballots, prices

@@ -2,8 +2,8 @@
 
 import contextlib
 import copy
-import itertools
 import warnings
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,11 @@ from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
 from .._linear import LinearTrainer, linear_trainer
+from .._linear.scoring import has_finite_weights
+from .._member_warnings import in_name_of, listening, taking_notes
 from .._spec import fit_seeded
 from .constant import ConstantMember
+from .failures import Failure, training_note
 from .stored import StoredMembers
 
 # Rows that are in memory at once for members trained side by side: of linear heads in double
@@ -33,7 +36,26 @@ def progress(results, total, what, verbose):
     return tqdm(results, total=total, desc=what, unit="member", disable=not verbose)
 
 
-def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
+class Trained(NamedTuple):
+    """What comes out of a fit.
+
+    Attributes
+    ----------
+    members : list or StoredMembers
+        Fitted estimators; None for a member without rows, and for one that failed. Nets stay on
+        disk where the cache keeps them.
+    errors : dict of int to Exception
+        By place, why members failed.
+    notes : list of Note
+        The warnings of the members.
+    """
+
+    members: Any
+    errors: dict
+    notes: list
+
+
+def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=False, numbers=None):
     """Train one member on each set of rows.
 
     Parameters
@@ -51,12 +73,14 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
         Further arguments of ``estimator.fit``; those as long as X are cut like X.
     n_jobs, verbose
         As in the estimators.
+    abstain : bool, default=False
+        Whether a member that cannot be trained is left out; else its error is raised.
+    numbers : ndarray of shape (n_train,), int, default=None
+        How an error calls the rows; None: by their place.
 
     Returns
     -------
-    members : list or StoredMembers
-        Fitted estimators; None for a member without rows. Nets stay on disk where the cache
-        keeps them.
+    trained : Trained
     views : list of View
         The form in which each member got its rows, and is to get test rows.
     """
@@ -81,20 +105,25 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose):
         own = rows_of_member(X, y, own_params(params, by_row), by_row, rows[i])
         if common is None:
             views[i] = spec.view(own[0])
-        return Job(member, *own, seeds[i], spec.seeds_global_rng), views[i]
+        names = rows[i] if numbers is None else numbers[rows[i]]
+        return Job(member, *own, seeds[i], spec.seeds_global_rng), views[i], names
 
     def tasks():
         clones = spec.clones([seeds[i] for i in filled])
         for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
-            yield delayed(_fit_chunk)(jobs, by_row, spec, chunk)
+            yield delayed(_fit_chunk)(jobs, by_row, spec, chunk, abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
     bare_heads = isinstance(trainer, LinearTrainer) and not isinstance(spec.estimator, Pipeline)
     prefer = "threads" if bare_heads else None
-    members = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
-    stored = spec.memory.location is not None and isinstance(trainer, _NetTrainer)
-    return StoredMembers(members) if stored else members, views
+    trained = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
+    if spec.memory.location is not None and isinstance(trainer, _NetTrainer):
+        trained = trained._replace(members=StoredMembers(trained.members))
+    if common is None:  # nobody is asked in the view of a member that failed
+        for i in trained.errors:
+            views[i] = None
+    return trained, views
 
 
 def _chunks(members, sizes, width, most_bytes):
@@ -121,14 +150,42 @@ def in_turn(tasks, n_jobs, prefer=None):
 
 
 def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
-    """Run tasks that return lists of members, those at the places in filled; None elsewhere."""
-    members = [None] * n_members
-    with one_thread, workers_may_stop():
-        chunks = in_turn(tasks, n_jobs, prefer)
-        results = progress(itertools.chain.from_iterable(chunks), len(filled), "fit", verbose)
-        for i, member in zip(filled, results, strict=True):
-            members[i] = member
-    return members
+    """Train the members at the places in filled.
+
+    Parameters
+    ----------
+    tasks : iterable
+        Each returns a list of members, or a `Failure` in the place of one, and their warnings.
+    filled : list of int
+        The places of the members, in the order of the tasks.
+    n_members : int
+    n_jobs, verbose, prefer
+        As in :func:`in_turn`.
+
+    Returns
+    -------
+    trained : Trained
+    """
+    members, errors, notes = [None] * n_members, {}, []
+
+    def one_by_one(chunks):
+        for chunk, own in chunks:
+            notes.extend(own)
+            yield from chunk
+
+    with one_thread, workers_may_stop(), listening:
+        chunks = one_by_one(in_turn(tasks, n_jobs, prefer))
+        results = progress(chunks, len(filled), "fit", verbose)
+        for i, result in zip(filled, results, strict=True):
+            if isinstance(result, Failure):
+                errors[i] = result.error
+            else:
+                members[i] = result
+    if errors and len(errors) == len(filled):
+        error = errors[min(errors)]
+        error.add_note(f"None of the {len(filled)} members could be trained.")
+        raise error
+    return Trained(members, dict(sorted(errors.items())), notes)
 
 
 @contextlib.contextmanager
@@ -178,18 +235,38 @@ class Job(NamedTuple):
     seeds_global_rng: bool
 
 
-def _fit_chunk(jobs, by_row, spec, indices):
-    """Put each member's rows in canonical order and train, or recall, the members."""
-    with one_thread:
+def _fit_chunk(jobs, by_row, spec, indices, abstain):
+    """Put each member's rows in canonical order and train, or recall, the members.
+
+    Returns
+    -------
+    members : list
+        With `abstain` a `Failure` in the place of a member that cannot be trained.
+    notes : list of Note
+        Their warnings.
+    """
+    with one_thread, taking_notes() as notes:
         if len(jobs) > 1:
             try:
-                return train([_in_order(*job, by_row) for job in jobs], spec.memory)
+                members = train([_in_order(*job[:2], by_row) for job in jobs], spec.memory)
+                notes = [note.among(indices) for note in notes]
+                return _without_spoilt(members) if abstain else members, notes
             except Exception:  # one by one: what can be trained is kept, the error gets a name
-                jobs = [(j._replace(estimator=clone(j.estimator)), view) for j, view in jobs]
-        return [
-            _train_named(_in_order(*job, by_row), spec.memory, i)
-            for job, i in zip(jobs, indices, strict=True)
-        ]
+                jobs = [(j._replace(estimator=clone(j.estimator)), *how) for j, *how in jobs]
+                notes.clear()
+        members = []
+        for (job, view, numbers), i in zip(jobs, indices, strict=True):
+            with in_name_of(i):
+                members += attempt(
+                    partial(_train_alone, job, view, by_row, spec.memory),
+                    partial(training_note, i, job.estimator, job.X, job.y, numbers),
+                    abstain,
+                )
+        return members, notes
+
+
+def _train_alone(job, view, by_row, memory):
+    return train([_in_order(job, view, by_row)], memory)
 
 
 def _in_order(job, view, by_row):
@@ -199,16 +276,32 @@ def _in_order(job, view, by_row):
     return job._replace(X=view.hand_out(X), y=y, params=params)
 
 
-def _train_named(job, memory, index):
+def attempt(train_one, note, abstain):
+    """Return a list of the one member that is trained, or of its `Failure`.
+
+    Parameters
+    ----------
+    train_one : callable
+        Returns the member in a list.
+    note : callable
+        Returns what is added to an error.
+    abstain : bool
+        Whether an error is returned, as a `Failure`; else it is raised.
+    """
     try:
-        return train([job], memory)[0]
+        members = train_one()
     except Exception as error:
-        error.add_note(
-            f"Raised while training member {index} on its {len(job.y)} rows, with "
-            f"{len(np.unique(job.y))} different labels. Where these are too few for the "
-            "estimator, use a smaller n_partitions or an estimator that takes small sets."
-        )
-        raise
+        error.add_note(note())
+        if not abstain:
+            raise
+        return [Failure.of(error)]
+    return _without_spoilt(members) if abstain else members
+
+
+def _without_spoilt(members):
+    """Return members, with a `Failure` for those whose coefficients are no numbers."""
+    spoilt = "Training ended with coefficients that are not finite numbers."
+    return [m if has_finite_weights(m) else Failure(ValueError(spoilt)) for m in members]
 
 
 def train(jobs, memory):

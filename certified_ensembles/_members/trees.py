@@ -56,8 +56,10 @@ def with_checked_rows(members, blocks):
 
 def _is_plain(block, width):
     """Say whether a block is one array of numbers as wide as the trees want it."""
+    if len(block) != 1:
+        return False
     rows = block[0][1]
-    return len(block) == 1 and isinstance(rows, np.ndarray) and {*rows.shape[1:]} == width
+    return isinstance(rows, np.ndarray) and {*rows.shape[1:]} == width
 
 
 class _TrustingTree:

@@ -1,6 +1,7 @@
 """Ask members about test rows: ballots and scores, a block of rows at a time."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -12,10 +13,11 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._data.array_api import is_on_device
 from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
-from .._data.containers import n_rows, own_copy
+from .._data.containers import own_copy
 from .._deterministic import one_thread
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
+from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
 from .stored import StoredMembers, without_steps
 from .training import in_turn, progress, workers_may_stop
 from .trees import never_writes, with_checked_rows
@@ -47,13 +49,13 @@ def iter_ballots(members, seen, classes, X, **how):
     """
     dtype = _ballot_type(classes)
 
-    def ask(voters, places, linear, blocks, n_jobs, verbose):
+    def ask(voters, places, linear, blocks, n_jobs, **how):
         if linear:
             return linear_ballots(voters, classes, blocks, dtype, n_jobs)
-        own = seen[places]
-        return _ask_all(_predicted, voters, own, classes, blocks, (), dtype, n_jobs, verbose)
+        known = seen[places], classes, places
+        return _ask_all(_predicted, voters, known, blocks, (), dtype, n_jobs, **how)
 
-    spans = _iter_spans(ask, members, X, dtype.itemsize * len(members), **how)
+    spans = _iter_spans(ask, members, X, dtype.itemsize * len(members), -1, **how)
     yield from (_by_member(parts, len(members), -1) for parts in spans)
 
 
@@ -71,13 +73,13 @@ def iter_scores(members, seen, classes, X, **how):
         vote for, and throughout for a missing member.
     """
 
-    def ask(voters, places, linear, blocks, n_jobs, verbose):
+    def ask(voters, places, linear, blocks, n_jobs, **how):
         if linear:
             return linear_scores(voters, classes, blocks, n_jobs)
-        own, shape = seen[places], (len(classes),)
-        return _ask_all(_scored, voters, own, classes, blocks, shape, np.float64, n_jobs, verbose)
+        known, shape = (seen[places], classes, places), (len(classes),)
+        return _ask_all(_scored, voters, known, blocks, shape, np.float64, n_jobs, **how)
 
-    spans = _iter_spans(ask, members, X, 8 * len(members) * len(classes), **how)
+    spans = _iter_spans(ask, members, X, 8 * len(members) * len(classes), -np.inf, **how)
     yield from (_by_member(parts, len(members), -np.inf) for parts in spans)
 
 
@@ -92,14 +94,14 @@ def iter_votes(members, seen, classes, X, **how):
     """
     dtype = _ballot_type(classes)
 
-    def ask(voters, places, linear, blocks, n_jobs, verbose):
+    def ask(voters, places, linear, blocks, n_jobs, **how):
         if linear:
             return linear_votes(voters, classes, blocks, n_jobs)
-        own = seen[places]
-        ballots = _ask_all(_predicted, voters, own, classes, blocks, (), dtype, n_jobs, verbose)
+        known = seen[places], classes, places
+        ballots = _ask_all(_predicted, voters, known, blocks, (), dtype, n_jobs, **how)
         return count_votes(ballots, len(classes))
 
-    for parts in _iter_spans(ask, members, X, dtype.itemsize * len(members), **how):
+    for parts in _iter_spans(ask, members, X, dtype.itemsize * len(members), 0, **how):
         votes = 0
         for _, part in parts:
             votes = votes + part
@@ -117,8 +119,13 @@ def _by_member(parts, n_members, missing):
     return out
 
 
-def _iter_spans(ask, members, X, row_bytes, *, steps, views, fewest, n_jobs, verbose=0):
-    """Yield ``(places of members, their answers)`` of all views, some blocks at a time."""
+def _iter_spans(
+    ask, members, X, row_bytes, missing, *, steps, views, fewest, n_jobs, verbose=0, on_error=None
+):
+    """Yield ``(places of members, their answers)`` of all views, some blocks at a time.
+
+    With ``on_error="abstain"`` the answers are `missing` where there are none.
+    """
     on_device = is_on_device(X)
     size, most_bytes = (block_rows(X), SPAN_BYTES) if on_device else (BLOCK_ROWS, _SPAN_BYTES)
     row_bytes += 8 * X.shape[1] if on_device else X.row_bytes
@@ -135,11 +142,18 @@ def _iter_spans(ask, members, X, row_bytes, *, steps, views, fewest, n_jobs, ver
                 blocks = padded_blocks(X, start, stop, None if linear else fewest)
             parts = []
             for view, places in groups:
-                shaped = blocks
-                if not on_device:
-                    shaped = _shaped(blocks, view, steps, linear, n_jobs)
                 own = _own_voters(voters, places, linear)
-                answers = ask(own, places, linear, shaped, n_jobs, verbose)
+                asked = partial(
+                    ask, own, places, linear, n_jobs=n_jobs, verbose=verbose, on_error=on_error
+                )
+                if on_device:
+                    answers = asked(blocks)
+                elif linear:
+                    instead = missing if on_error == "abstain" else None
+                    answers = _by_products(asked, own, blocks, view, steps, n_jobs, instead)
+                else:
+                    shaped = _shaped(blocks, view, steps, n_jobs, on_error == "abstain", fewest)
+                    answers = asked(shaped, size=len(blocks[0]), fewest=fewest)
                 parts.append((places, answers[: stop - start]))
             yield parts
 
@@ -171,19 +185,49 @@ def _own_voters(voters, places, linear):
     return [voters[i] for i in places]
 
 
-def _shaped(blocks, view, steps, linear, n_jobs):
+def _by_products(ask, voters, blocks, view, steps, n_jobs, missing):
+    """Return what linear members of one view answer about blocks of test rows.
+
+    Rows that cannot be multiplied get the answer `missing`; with None they are an error.
+    """
+    try:
+        return ask(_joined(blocks, view, steps, n_jobs))
+    except Exception:
+        if missing is None:
+            raise
+    mended, known = mended_blocks(blocks, view, partial(_transform, steps), voters)
+    answers = ask(mended)
+    answers[~known] = missing
+    return answers
+
+
+def _joined(blocks, view, steps, n_jobs):
+    """Return blocks of test rows as linear members of one view get them, behind shared steps."""
+
+    def shape(block):
+        with one_thread:
+            return view.answers(partial(_transform, steps), block)
+
+    return _mapped(shape, blocks, steps, n_jobs)
+
+
+def _shaped(blocks, view, steps, n_jobs, abstain, fewest):
     """Return blocks of test rows as members of one view get them, behind the steps they share.
 
-    Of each block a list of ``(index, rows)``, as `View.shaped` yields them; for linear members
-    the rows themselves.
+    Of each block a list of ``(index, rows)``, as `View.shaped` yields them. With `abstain` rows
+    that a step refuses are in none of them.
     """
 
     def shape(block):
         with one_thread:
-            if linear:
-                return view.answers(lambda rows: _transform(steps, rows), block)
-            return [(index, _transform(steps, rows)) for index, rows in view.shaped(block)]
+            if not abstain or not steps:
+                return [(index, _transform(steps, rows)) for index, rows in view.shaped(block)]
+            return shaped_parts(partial(_transform, steps), view, block, fewest)
 
+    return _mapped(shape, blocks, steps, n_jobs)
+
+
+def _mapped(shape, blocks, steps, n_jobs):
     if not steps:
         return [shape(block) for block in blocks]
     return Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(shape)(b) for b in blocks)
@@ -228,17 +272,22 @@ def _transform(steps, X):
     return X
 
 
-def _ask_all(answer, voters, seen, classes, blocks, shape, dtype, n_jobs, verbose):
-    """Ask every member, some members a task."""
+def _ask_all(
+    answer, voters, known, blocks, shape, dtype, n_jobs, *, size, verbose, on_error, fewest
+):
+    """Ask every member, some members a task, about blocks of `size` rows."""
+    seen, classes, places = known
     width = _asked_at_once(voters)
     n_tasks = min(-(-len(voters) // width), 4 * effective_n_jobs(n_jobs))
     bounds = np.linspace(0, -(-len(voters) // width), n_tasks + 1).astype(int) * width
     bounds[-1] = len(voters)
-    n_asked = len(blocks) * n_rows(blocks[0][0][1])
-    answers = np.empty((n_asked, len(voters), *shape), dtype=dtype)
+    answers = np.empty((len(blocks) * size, len(voters), *shape), dtype=dtype)
+    how = {"size": size, "width": width, "on_error": on_error, "fewest": fewest}
     # Labels in a tuple: Dask would send an array ahead of the task and lose it with a worker.
     tasks = (
-        delayed(_ask)(answer, voters[a:b], (seen[a:b], classes), blocks, shape, dtype, width)
+        delayed(_ask)(
+            answer, voters[a:b], (seen[a:b], classes, places[a:b]), blocks, shape, dtype, **how
+        )
         for a, b in itertools.pairwise(bounds)
     )
     results = in_turn(tasks, n_jobs)
@@ -257,10 +306,9 @@ def _asked_at_once(voters):
     return 1
 
 
-def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
-    seen, classes = known_labels
+def _ask(answer, voters, known, blocks, shape, dtype, *, size, width, on_error, fewest):
+    seen, classes, places = known
     missing = -np.inf if shape else -1
-    size = n_rows(blocks[0][0][1])
     out = np.full((len(blocks), size, len(voters), *shape), missing, dtype=dtype)
     # A copy each: a step with copy=False hands its numbers to the next member.
     writes = not all(never_writes(voter) for voter in voters if voter is not None)
@@ -269,23 +317,48 @@ def _ask(answer, voters, known_labels, blocks, shape, dtype, width):
     with one_thread:
         for start in range(0, len(voters), width):
             some = list(voters[start : start + width])
-            nets = [j for j, v in enumerate(some) if hasattr(type(v), "scores_together")]
             for b, index, block in parts:
-                known = {}
-                if nets:
-                    asked = [some[j] for j in nets]
-                    scores = type(asked[0]).scores_together(asked, own_copy(block))
-                    known = dict(zip(nets, scores, strict=True))
-                for j, voter in enumerate(some):
+                together = _scores_together(some, block, on_error)
+                for j, voter in enumerate(some, start):
                     if voter is None:
                         continue
-                    rows = None if j in known else own_copy(block) if writes else block
-                    own = answer(voter, rows, classes, seen[start + j], known.get(j))
-                    if index is None:
-                        out[b, :, start + j] = own
+                    ask = partial(_one_answer, answer, voter, classes, seen[j], writes)
+                    scores = together.get(j - start)
+                    if on_error != "abstain":
+                        with noting_failures(places[j], on_error):
+                            own = ask(block, scores)
+                    elif scores is not None:
+                        own = ask(block, scores)
                     else:
-                        out[b, index, start + j] = own[: len(index)]
+                        own = answers_or_missing(ask, block, index, out[b, :, j], missing, fewest)
+                    if index is None:
+                        out[b, :, j] = own
+                    else:
+                        out[b, index, j] = own[: len(index)]
     return out.reshape(-1, len(voters), *shape)
+
+
+def _one_answer(answer, voter, classes, seen, writes, block, scores=None):
+    """Return what one member answers about a block of test rows."""
+    if scores is None and hasattr(type(voter), "scores_together"):
+        (scores,) = type(voter).scores_together([voter], own_copy(block))
+    rows = own_copy(block) if writes and scores is None else block
+    return answer(voter, rows, classes, seen, scores)
+
+
+def _scores_together(voters, block, on_error):
+    """Return the scores of nets on the same rows, by place; none where one of them raises."""
+    nets = [j for j, voter in enumerate(voters) if hasattr(type(voter), "scores_together")]
+    if not nets:
+        return {}
+    asked = [voters[j] for j in nets]
+    try:
+        scores = type(asked[0]).scores_together(asked, own_copy(block))
+    except Exception:
+        if on_error is None:
+            raise
+        return {}  # each by itself, to the bit as in company: the error gets a name
+    return dict(zip(nets, scores, strict=True))
 
 
 def _predicted(voter, block, classes, seen, scores=None):
@@ -295,7 +368,10 @@ def _predicted(voter, block, classes, seen, scores=None):
     else:
         labels = voter.classes_[np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)]
     codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    return np.where((classes[codes] == labels) & seen[codes], codes, -1)
+    counts = (classes[codes] == labels) & seen[codes]
+    if scores is not None:  # without one score that is a number there is no vote
+        counts &= (scores > -np.inf).any(axis=1)
+    return np.where(counts, codes, -1)
 
 
 def _scored(voter, block, classes, seen, scores=None):

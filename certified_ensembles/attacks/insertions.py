@@ -146,7 +146,8 @@ def _targets(ensemble, x_test):
     need[winner] = len(ballots) + 1
     rival = int(need.argmin())
     power = (1 + (ballots == winner) - (ballots == rival).astype(np.int64))[spread].sum(axis=1)
-    sizes = np.bincount(ensemble.partition_, minlength=len(spread))
+    used = ensemble.partition_[ensemble.partition_ >= 0]  # without rows that were left out
+    sizes = np.bincount(used, minlength=len(spread))
     order = np.lexsort((sizes, -power))
     return rival, order[power[order] > 0]
 
