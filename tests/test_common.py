@@ -27,6 +27,7 @@ from certified_ensembles import (
     SemiSupervisedDPA,
 )
 from certified_ensembles.abstention import CertifiedAbstention
+from certified_ensembles.encoding import LabelEncodingClassifier
 from certified_ensembles.kernels import KernelRidgeClassifier
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
 from certified_ensembles.representations import LaplacianEigenmap
@@ -67,6 +68,8 @@ ESTIMATORS = [
     ClusterVote(KMeans(3, n_init=2, random_state=0), votes="swap", n_jobs=2),
     NadarayaWatson(),
     LinearSmoother(),
+    LabelEncodingClassifier(GaussianNB()),
+    LabelEncodingClassifier(RidgeClassifier()),
     KernelRidgeClassifier(),
     LaplacianEigenmap(),
     LaplacianEigenmap(2, n_neighbors=3, n_jobs=2),

@@ -170,9 +170,9 @@ def _own_labels(index, codes):
 
 
 def _rule_of(estimator, n_classes, open_set):
-    if isinstance(estimator, NearestNeighbors | KNeighborsClassifier | RadiusNeighborsClassifier):
+    if type(estimator) in (NearestNeighbors, KNeighborsClassifier, RadiusNeighborsClassifier):
         return _Neighbours(estimator)
-    if isinstance(estimator, ClusterVote):
+    if type(estimator) is ClusterVote:  # a subclass may count in its own way
         clusterer, swap = estimator.clusterer, estimator.votes == "swap"
     else:
         clusterer, swap = estimator, False

@@ -44,7 +44,7 @@ class StoredMembers(Sequence):
 
 def without_steps(member, n_steps):
     """Return what is left of a fitted pipeline, the bare estimator if that is one step."""
-    if not isinstance(member, Pipeline):
+    if type(member) is not Pipeline:
         return member
     rest = member[n_steps:]
     return rest.steps[0][1] if len(rest) == 1 else rest

@@ -115,7 +115,7 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
             yield delayed(_fit_chunk)(jobs, by_row, spec, chunk, abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
-    bare_heads = isinstance(trainer, LinearTrainer) and not isinstance(spec.estimator, Pipeline)
+    bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
     prefer = "threads" if bare_heads else None
     trained = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
     if spec.memory.location is not None and isinstance(trainer, _NetTrainer):
@@ -357,7 +357,7 @@ def _train_all(jobs):
             members[-1] = fit_seeded(*job)
             continue
         head = estimator
-        if isinstance(estimator, Pipeline):
+        if type(estimator) is Pipeline:
             head = estimator.steps[-1][1]
             if len(estimator) > 1:
                 steps = estimator[:-1]
@@ -368,7 +368,7 @@ def _train_all(jobs):
     if waiting:
         places, heads, rows, labels = zip(*waiting, strict=True)
         for i, head in zip(places, trainer(heads, rows, labels), strict=True):
-            if isinstance(members[i], Pipeline):
+            if type(members[i]) is Pipeline:
                 members[i].steps[-1] = (members[i].steps[-1][0], head)
             else:
                 members[i] = head
@@ -389,10 +389,11 @@ def batch_trainer(estimator):
     """Return what trains several members at once, or None where each is trained alone.
 
     By types and parameters alone: no row of an attacker chooses the way in which members are
-    trained. A trainer gives every member, to the bit, what it gives to that member alone.
+    trained. A trainer gives every member, to the bit, what it gives to that member alone. A
+    subclass of `Pipeline` (those of resamplers are) has a ``fit`` of its own, and runs it.
     """
     head = estimator
-    if isinstance(estimator, Pipeline):
+    if type(estimator) is Pipeline:
         if len(estimator) == 0 or estimator.memory is not None:
             return None
         head = estimator.steps[-1][1]

@@ -13,10 +13,11 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._data.array_api import is_on_device
 from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
-from .._data.containers import own_copy
+from .._data.containers import n_rows, own_copy
 from .._deterministic import one_thread
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
+from .answers import check_scores, labels_in_a_row
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
 from .stored import StoredMembers, without_steps
 from .training import in_turn, progress, workers_may_stop
@@ -255,7 +256,7 @@ def stateless_steps(estimator):
     more than one row.)
     """
     steps = []
-    if isinstance(estimator, Pipeline):
+    if type(estimator) is Pipeline:  # a subclass may transform in its own way
         for _, step in estimator.steps[:-1]:
             if step == "passthrough":
                 steps.append(step)
@@ -364,7 +365,7 @@ def _scores_together(voters, block, on_error):
 def _predicted(voter, block, classes, seen, scores=None):
     """Return class indices; -1 for a label that the member may not vote for."""
     if scores is None:
-        labels = voter.predict(block)
+        labels = labels_in_a_row(voter, block)
     else:
         labels = voter.classes_[np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)]
     codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
@@ -396,12 +397,7 @@ def _scores_of(voter, block):
     given = np.asarray(getattr(voter, method)(block), dtype=np.float64)
     if given.ndim == 1:  # the sign decides between two classes
         given = np.column_stack([np.zeros_like(given), given])
-    if given.shape[1] != len(voter.classes_):
-        raise ValueError(
-            f"aggregation='run_off' needs one score a class, but {method} returned "
-            f"{given.shape[1]} columns for {len(voter.classes_)} classes; choose one-vs-rest "
-            "scores."
-        )
+    check_scores(voter, method, given, n_rows(block))
     return given
 
 

@@ -49,7 +49,7 @@ def _rule_of(estimator):
 def _split(estimator):
     """Return the unfitted steps of a pipeline, which must be unsupervised, and its last one."""
     steps = []
-    while isinstance(estimator, Pipeline):
+    while type(estimator) is Pipeline:  # a subclass may train in its own way
         steps += [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
         estimator = estimator.steps[-1][1]
     return steps, estimator

@@ -1,0 +1,60 @@
+"""What a member's answer may look like."""
+
+import numpy as np
+
+from .._data.containers import n_rows
+
+
+def labels_in_a_row(member, rows):
+    """Ask a member for labels, one a row.
+
+    Parameters
+    ----------
+    member : estimator
+        Fitted.
+    rows : rows, as the member gets them
+
+    Returns
+    -------
+    labels : ndarray of shape (n_rows,)
+        A column of labels, of shape (n_rows, 1), is taken for what it means.
+
+    Raises
+    ------
+    ValueError
+        If the answer has another shape. numpy would repeat a single label for all rows.
+    """
+    labels, n = np.asarray(member.predict(rows)), n_rows(rows)
+    if labels.shape not in ((n,), (n, 1)):
+        raise ValueError(
+            f"{type(member).__name__}.predict answered {n} rows by an array of shape "
+            f"{labels.shape}; it must return one label a row, of shape (n_rows,) or (n_rows, 1)."
+        )
+    return labels.reshape(n)
+
+
+def check_scores(member, method, scores, n):
+    """Refuse scores that are not one number for each row and each class of the member.
+
+    Parameters
+    ----------
+    member : estimator
+        Fitted.
+    method : str
+        Which method gave the scores.
+    scores : ndarray
+    n : int
+        Number of rows.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one.
+    """
+    n_classes = len(member.classes_)
+    if scores.shape != (n, n_classes):
+        raise ValueError(
+            f"aggregation='run_off' needs one score a class, but {type(member).__name__}.{method} "
+            f"answered {n} rows by an array of shape {scores.shape} for {n_classes} classes; "
+            "choose one-vs-rest scores."
+        )
