@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
-from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -68,7 +68,7 @@ ESTIMATORS = [
     ClusterVote(KMeans(3, n_init=2, random_state=0), votes="swap", n_jobs=2),
     NadarayaWatson(),
     LinearSmoother(),
-    LabelEncodingClassifier(GaussianNB()),
+    LabelEncodingClassifier(LogisticRegression()),
     LabelEncodingClassifier(RidgeClassifier()),
     KernelRidgeClassifier(),
     LaplacianEigenmap(),
