@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .containers import is_frame, is_text
-from .forms import EXACT, as_objects, is_missing, untidy_csr
+from .forms import EXACT, as_objects, change_numbers, is_missing, rows_at, untidy_csr
 
 # A moment between two microseconds, and one in another time zone.
 _MOMENT = np.datetime64("2024-05-05T06:07:08.000000009", "ns")
@@ -25,6 +25,9 @@ HOSTILE_CELLS = {
     "span": ("never", None, 7),
     "mixed": (None, "a word", 1, 0.5),
 }
+
+# Beyond single precision, with a square beyond double, beside the largest double, and no number.
+HOSTILE_MAGNITUDES = (1e39, 1e200, 1e308, np.nan)
 
 
 def hostile_rows(X, rng):
@@ -46,6 +49,16 @@ def hostile_rows(X, rng):
             yield words, with_cell(X, i, j, value)
             if kind == "category" and hasattr(X, "iloc"):
                 yield f"{words}, as an object", with_cell(X, i, j, value, declared=False)
+
+
+def huge_rows(X, rng):
+    """Yield (words, one row): a row of X, all of its numbers of one hostile magnitude."""
+    n = X.shape[0] if hasattr(X, "shape") else len(X)
+    for value in HOSTILE_MAGNITUDES:
+        i = int(rng.integers(n))
+        row = change_numbers(rows_at(X, [i]), lambda v, value=value: np.full(v.shape, value))
+        if row is not None:
+            yield f"row {i} with {value!r} in place of its numbers", row
 
 
 def with_cell(X, i, j, value, declared=True):

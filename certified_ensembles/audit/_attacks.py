@@ -211,6 +211,18 @@ def _wider_type(audit, budget):
     return _insert(audit, rows, _wrong(audit, audit.y[index]), words)
 
 
+def _new_to_its_member(audit, budget):
+    """Insert rows with a label that no row of their partition has: folds inside may lack it."""
+    partition, index = audit.clean.partition, _some_rows(audit, budget)
+    labels, new = _wrong(audit, audit.y[index]).tolist(), _new_label(audit, smaller=False)
+    for place, i in enumerate(index.tolist()):
+        own = audit.y if partition is None else audit.y[partition == partition[i]]
+        lacking = np.setdiff1d(audit.y, own).tolist() + [new] * (new is not None)
+        labels[place] = lacking[0] if lacking else labels[place]
+    words = f"copies of training rows {as_list(index)}"
+    return _insert(audit, rows_at(audit.X, index), np.array(labels), words)
+
+
 def _deletions(audit, budget):
     index = audit.rng.permutation(n_rows(audit.X))[: min(budget, n_rows(audit.X) - 2)]
     return _Edit(delete=np.sort(index))
@@ -404,6 +416,7 @@ ATTACKS = {
     "labels flipped to a new one": (_flips_to_new, False),
     "partitions deleted": (_partition_deletion, False),
     "a class deleted": (_class_deletion, False),
+    "rows inserted: a label new to its member": (_new_to_its_member, False),
 }
 
 
@@ -414,5 +427,10 @@ def hostile_edits(audit):
     container; a certificate allows that to change the member of the row's own partition alone.
     """
     for words, row in hostile_rows(audit.X, audit.rng):
-        label = _wrong(audit, audit.y[_some_rows(audit, 1)])
-        yield _insert(audit, row, label, f"training {words}")
+        yield insertion_of(audit, row, words)
+
+
+def insertion_of(audit, row, words):
+    """Return the edit that inserts one training row, described by words, with some label."""
+    label = _wrong(audit, audit.y[_some_rows(audit, 1)])
+    return _insert(audit, row, label, f"training {words}")

@@ -1,8 +1,11 @@
 """Attack an estimator's own promise: refit on poisoned data and look for a broken certificate."""
 
+import time
 import warnings
 from collections import Counter
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
+from pickle import PicklingError
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +19,8 @@ from .._data.containers import n_rows
 from .._data.forms import as_cuttable
 from ..certificates.threats import THREATS
 from ._attacks import ATTACKS, Attack, apply_edit, hostile_edits
-from ._questions import ask_in_company, ask_otherwise, probe_hasher
+from ._elsewhere import refit_elsewhere
+from ._questions import ask_again, ask_in_company, ask_otherwise, probe_hasher
 from ._same_data import SAME_DATA
 from ._words import as_change
 
@@ -73,8 +77,9 @@ def check_certificate(
     worked. It finds what voids certificates in practice: a member without a seed, state that
     members share, a step fitted on all rows, a partition that depends on other rows, on their
     order or on the type of the array, a member that sees what a foreign row made of a column's
-    type (a ``1`` among bools, a word among numbers, a new level), and an answer that depends on
-    the test rows beside it.
+    type (a ``1`` among bools, a word among numbers, a new level), an answer that depends on the
+    test rows beside it, or that is another one when it is asked for again, in another thread or in
+    another process.
 
     Parameters
     ----------
@@ -92,8 +97,9 @@ def check_certificate(
         one source does.
     n_attacks : int, default=50
         Number of poisoned refits, spread over all kinds and budgets. Refits on the same data
-        in another form (order, type, memory layout, `n_jobs`) come on top, and so does one refit
-        for each cell that changes a column's type.
+        in another form (order, type, memory layout, `n_jobs`, thread, process) come on top, and
+        so does one refit for each cell that changes a column's type and for each hostile
+        magnitude.
     random_state : int, RandomState instance or None, default=0
         Of the attacks. With the same integer the same counterexample is found again.
     verbose : int, default=0
@@ -117,8 +123,16 @@ def check_certificate(
     -----
     For ensembles that show ``ballots`` and ``partition_`` it also checks the step on which
     their proof stands: rows that nobody touched keep their partition, and members whose
-    partitions nobody touched keep all their ballots. Warnings during the refits are silenced;
-    a :class:`~certified_ensembles.CertificateWarning` is quoted in the message.
+    partitions nobody touched keep all their ballots.
+
+    Strings have other hashes in another process, so that a fit there finds members that walk
+    through a set. Rows of a hostile size (1e39, 1e200, 1e308, NaN) are tried there too, since
+    training on them may never end: what takes more than half a minute and twenty times as long as
+    the clean fit is ended, and stands in ``refused``. No process is started while joblib's active
+    backend is one of threads, as in ``joblib.parallel_config("threading")``.
+
+    Warnings during the refits are silenced; a :class:`~certified_ensembles.CertificateWarning` is
+    quoted in the message.
 
     Examples
     --------
@@ -222,8 +236,10 @@ class _Audit:
     # ------------------------------------------------------------ the run
 
     def run(self, n_attacks, verbose):
+        start = time.perf_counter()
         self.fitted = self.quietly(self.fit, self.X, self.y, self.groups)
         self.clean = self.quietly(self.ask, self.fitted, self.X_test)
+        self.seconds = time.perf_counter() - start
         ensemble = find_ensemble(self.fitted)
         if getattr(ensemble, "certificate", None) == "monte_carlo":
             # Its seed was drawn by that fit; each refit repeats the draws.
@@ -238,9 +254,9 @@ class _Audit:
         ]
         # A hostile row is nothing to an estimator that promises nothing about inserted rows.
         edits = list(hostile_edits(self)) if self.promises("insertion_deletion") else []
-        steps = 3 + len(SAME_DATA) + n_attacks + len(edits)
+        steps = 5 + len(SAME_DATA) + n_attacks + len(edits)
         with tqdm(total=steps, desc="audit", disable=not verbose) as bar:
-            for question in (probe_hasher, ask_otherwise, ask_in_company):
+            for question in (probe_hasher, ask_again, ask_otherwise, ask_in_company):
                 question(self)
                 bar.update()
             for kind, variant in SAME_DATA.items():
@@ -257,29 +273,41 @@ class _Audit:
             for edit in edits:
                 self.refit(apply_edit(self, _TYPE_CHANGED, edit))
                 bar.update()
+            refit_elsewhere(self)
+            bar.update()
         self.fit_again()
         return AuditReport(dict(self.count), self.slack, self.refused)
 
     def promises(self, threat):
         return threat in self.clean.radius
 
-    def refit(self, attack, order=None, estimator=None):
+    def fit_and_ask(self, attack, estimator=None):
+        """Return what a fit on attacked data says, or the error that its answers end in."""
+        fitted = self.quietly(self.fit, attack.X, attack.y, attack.groups, estimator)
+        try:
+            return self.quietly(self.ask, fitted, self.X_test)
+        except Exception as error:
+            return error
+
+    def refit(self, attack, order=None, estimator=None, run=None):
+        """Fit on attacked data, by run instead of fit_and_ask if given, and hold to the claims."""
         if attack.n_operations and not any(map(self.promises, attack.n_operations)):
             return
         try:
-            fitted = self.quietly(self.fit, attack.X, attack.y, attack.groups, estimator)
+            after = (run or self.fit_and_ask)(attack, estimator)
+        except (TimeoutError, BrokenExecutor, PicklingError) as error:
+            self.refuse(attack, error)
+            return
         except Exception as error:
             # Other data may be refused, which breaks no promise; these very data were taken.
             if not attack.n_operations:
                 self.fail_to("fit the data that it took before", attack, error)
             self.refuse(attack, error)
             return
-        try:
-            after = self.quietly(self.ask, fitted, self.X_test)
-        except Exception as error:
-            if not attack.n_operations or not _names_remedy(error):
-                self.fail_to("answer test rows that it answered before", attack, error)
-            self.refuse(attack, error)
+        if isinstance(after, Exception):
+            if not attack.n_operations or not _names_remedy(after):
+                self.fail_to("answer test rows that it answered before", attack, after)
+            self.refuse(attack, after)
             return
         self.count[attack.kind] += 1
         if not attack.n_operations:
@@ -301,7 +329,11 @@ class _Audit:
         self.count[attack.kind] += 1
 
     def refuse(self, attack, error):
-        self.refused.setdefault(attack.kind, f"{type(error).__name__}: {error}")
+        message = f"{type(error).__name__}: {error}"
+        can = getattr(find_ensemble(self.fitted), "on_error", None) == "raise"
+        if can and not isinstance(error, TimeoutError) and "on_error" not in message:
+            message += " (With on_error='abstain' only the member that gets the row abstains.)"
+        self.refused.setdefault(attack.kind, message)
 
     # ------------------------------------------------------------ the claims
 
@@ -421,7 +453,8 @@ class _Audit:
             *(f"  A fit warned: {message}" for message in self.warnings),
             "  A member must be a function of its own rows and its seed, the partition of a row "
             "a function of that row. Look for random draws without a random_state, shared state, "
-            "steps fitted on all rows, hashers that add up floats, and types or levels that all "
-            "rows of a table give to a column.",
+            "steps fitted on all rows, hashers that add up floats, types or levels that all rows "
+            "of a table give to a column, threads that add up in any order, sets whose order "
+            "follows from hash(), clocks and files.",
         ]
         raise BrokenCertificateError("\n".join(lines), attack, test_index, radius)

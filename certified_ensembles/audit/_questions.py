@@ -1,13 +1,17 @@
 """Questions to one fitted estimator, and to its hasher, whose answers may not differ."""
 
+import itertools
+from functools import partial
+
 import numpy as np
 
 from .._certificate import find_ensemble
 from .._data.containers import n_rows
 from .._data.forms import as_array, as_cuttable, blank_rows, other_forms, rows_at, stack_rows
-from .._data.hostile import hostile_rows
+from .._data.hostile import hostile_rows, huge_rows
 from ..hashers import ContentHasher, resolve_hasher, uses_labels
 from ._attacks import Attack
+from ._elsewhere import in_a_thread
 from ._same_data import types_of
 from ._words import as_list, plain
 
@@ -37,17 +41,26 @@ def ask_otherwise(audit):
         )
 
 
-def _ask(audit, words, X_test, rows):
+def _ask(audit, words, X_test, rows, kind="test rows in other company", ask=None):
     """Ask about X_test, whose first rows are the test rows at `rows`, and compare."""
-    attack = Attack(
-        "test rows in other company", words, audit.X, audit.y, audit.groups, X_test=X_test
-    )
+    attack = Attack(kind, words, audit.X, audit.y, audit.groups, X_test=X_test)
     try:
-        after = audit.quietly(audit.ask, audit.fitted, X_test)
+        after = audit.quietly(ask or audit.ask, audit.fitted, X_test)
     except Exception as error:
         audit.fail_to("answer test rows that it answered before", attack, error)
     audit.same(attack, after.at(np.arange(len(rows))), np.asarray(rows))
     audit.count[attack.kind] += 1
+
+
+def ask_again(audit):
+    """Ask the same question again, and from another thread: answers may not differ."""
+    everyone = np.arange(n_rows(audit.X_test))
+    for times in ("a second", "a third", "a fourth"):
+        words = f"ask for the same test rows {times} time"
+        _ask(audit, words, audit.X_test, everyone, "test rows asked again")
+    words = "ask for the same test rows in another thread"
+    ask = partial(in_a_thread, audit.ask)
+    _ask(audit, words, audit.X_test, everyone, "test rows asked again", ask)
 
 
 def ask_in_company(audit):
@@ -56,7 +69,8 @@ def ask_in_company(audit):
     A hostile row that is refused alone may be refused in company too.
     """
     rows = np.arange(n_rows(audit.X_test))
-    for words, row in hostile_rows(audit.X_test, audit.rng):
+    tried = hostile_rows(audit.X_test, audit.rng), huge_rows(audit.X_test, audit.rng)
+    for words, row in itertools.chain(*tried):
         X_test = stack_rows(audit.X_test, row)
         try:
             audit.quietly(audit.ask, audit.fitted, row)

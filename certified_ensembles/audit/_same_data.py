@@ -1,6 +1,7 @@
 """The same training data in other forms, orders and types."""
 
 import numpy as np
+from sklearn.base import clone
 
 from .._certificate import find_ensemble
 from .._data.containers import n_rows
@@ -55,6 +56,20 @@ def _other_n_jobs(audit):
         yield "n_jobs=2", (audit.X, audit.y, audit.groups, None, estimator)
 
 
+def _other_threads(audit):
+    """Ask estimators inside for two threads, by whatever name they call it."""
+    names = [
+        name
+        for name in audit.estimator.get_params()
+        if name.removeprefix(audit.prefix) != "n_jobs"
+        and name.rpartition("__")[2] in ("n_jobs", "nthread", "num_threads", "thread_count")
+    ]
+    if names:
+        estimator = clone(audit.estimator).set_params(**dict.fromkeys(names, 2))
+        words = f"{', '.join(names)} = 2"
+        yield words, (audit.X, audit.y, audit.groups, None, estimator)
+
+
 # A form of the same data is a function that yields words and (X, y, groups, order, estimator),
 # the last two None where they are as before.
 SAME_DATA = {
@@ -64,4 +79,5 @@ SAME_DATA = {
     "other types": _other_types,
     "other storage of labels": _other_labels,
     "other n_jobs": _other_n_jobs,
+    "other threads inside": _other_threads,
 }

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
@@ -104,13 +103,6 @@ HONEST = {
     "dataframe": frame_case,
     "images": image_case,
 }
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """Other processes take seconds to start and are tried elsewhere."""
-    with parallel_config("threading"):
-        yield
 
 
 @pytest.mark.parametrize("case", HONEST.values(), ids=HONEST.keys())
