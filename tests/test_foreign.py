@@ -1,5 +1,9 @@
 """Estimators of other libraries are members like any other: own fit, own labels, own answers."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -329,3 +333,38 @@ def test_native_categories_are_those_of_the_members_own_rows(make, level):
     changed = np.flatnonzero((clf.ballots(frame[:60]) != before).any(axis=0))
     assert set(changed) <= {clf.partition_[-1]}
     np.testing.assert_array_equal(clf.ballots(hostile[-61:])[:-1], clf.ballots(frame[-60:]))
+
+
+# ---------------------------------------------------------------- a small version of the benchmark
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "attack_estimators.py"
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("attack_estimators", SCRIPT)
+    module = sys.modules["attack_estimators"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+script = load_script()
+ATTACKED = script.of_scikit_learn() | script.combined() | script.of_others()[0]
+
+
+@pytest.mark.parametrize("name", ATTACKED)
+def test_random_attacks_break_no_promise(name):
+    """Tens of milliseconds for most: one table is fitted twice, and once for each attack."""
+    found, _, error = script.attack_table(name, ATTACKED[name], seed=0, n_attacks=2)
+    assert not any(found[kind] for kind in script.BROKEN), dict(found)
+    assert found["predictions"] or error
+
+
+def test_random_attacks_find_a_member_that_draws():
+    class Drawn(GaussianNB):
+        def predict(self, X):
+            codes = np.random.default_rng().integers(0, len(self.classes_), len(X))
+            return self.classes_[codes]
+
+    found, _, _ = script.attack_table("drawn", Drawn(), seed=0, n_attacks=2)
+    assert found["not repeatable"]
+    assert found["foreign members"]
