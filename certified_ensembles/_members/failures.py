@@ -97,10 +97,10 @@ def training_note(index, estimator, table, y, numbers):
     if odd is not None:
         note += f"{odd} Where the estimator refuses that, correct or drop such rows. "
     else:
-        rare = counts.argmin()
+        rare = labels.tolist()[counts.argmin()]
         note += (
-            f"The rarest label, {labels.tolist()[rare]!r}, stands on {counts[rare]} of them. Where these "
-            "are too few for the estimator, use a smaller n_partitions. "
+            f"The rarest label, {rare!r}, stands on {counts.min()} of them. Where these are too "
+            "few for the estimator, use a smaller n_partitions. "
         )
     return note + remedy("such members")
 

@@ -330,7 +330,7 @@ def test_the_error_names_member_rows_value_estimator_and_remedy():
     (note,) = caught.value.__notes__
     for word in (
         "member ",
-        "DecisionTreeClassifier()",
+        "DecisionTreeClassifier(",
         "Row 240 of X holds 1e+39",
         'on_error="ab',
     ):
