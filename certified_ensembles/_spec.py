@@ -1,10 +1,13 @@
 """What is cloned and trained, and what of it decides how rows, seeds and caches are handled."""
 
+import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from joblib import parallel_config, wrap_non_picklable_objects
 from sklearn.utils.validation import check_memory
 
+from ._code_key import content_key, recipe_of
 from ._data.views import view_of
 from ._deterministic import draws_globally, global_seed, is_net, seeded_clones
 
@@ -26,7 +29,7 @@ class MemberSpec:
     float32 : bool
         Whether members take single precision (nets do), see `view_of`.
     seeds_global_rng : bool
-        Whether the global generators are seeded for each fit.
+        Whether the global generators are seeded for each fit and each answer.
     memory : joblib.Memory
         Where fitted members are kept.
     categorical : ndarray of shape (n_columns,), bool, or None
@@ -61,6 +64,14 @@ class MemberSpec:
             return None
         return self.view(table)
 
+    @functools.cached_property
+    def recipe(self):
+        """What of a member's key is common to all of them, a `Recipe`; None without a cache."""
+        if self.memory.location is None:
+            return None
+        (member,) = self.clones([0])  # what seeds and n_jobs the user has set changes nothing
+        return Recipe(*recipe_of(member))
+
     def fit(self, member, X, y=None, *, seed, params=None, digest=None):
         """Fit a clone, or recall it from the cache.
 
@@ -80,11 +91,20 @@ class MemberSpec:
         -------
         member : estimator
             Fitted.
+        was_kept : bool
+            Whether it came out of the cache.
         """
-        fit = fit_seeded
-        if self.memory.location is not None:
-            fit = self.memory.cache(fit_seeded, ignore=[] if digest is None else ["X"])
-        return fit(member, X, y, params or {}, seed, self.seeds_global_rng, digest)
+        params, draws = params or {}, self.seeds_global_rng
+        if self.recipe is None:
+            return fit_seeded(member, X, y, params, seed, draws), False
+        rows = X if digest is None else digest
+        key = content_key(self.recipe.key, rows, y, params, seed, draws)
+        what = ["estimator", "X", "y", "params", "seed", "seeds_global_rng", "by_value"]
+        fit = self.memory.cache(fit_seeded, ignore=what)
+        how = (member, X, y, params, seed, draws, self.recipe.has_own_code, key)
+        was_kept = fit.check_call_in_cache(*how)
+        fitted = fit(*how)
+        return fitted.value if isinstance(fitted, ByValue) else fitted, was_kept
 
 
 def looks_at_no_columns(estimator):
@@ -96,7 +116,55 @@ def looks_at_no_columns(estimator):
     return type(estimator).__module__.startswith(_NAMELESS)
 
 
-def fit_seeded(estimator, X, y, params, seed, seeds_global_rng, digest=None):
-    """Fit an estimator: a function of its rows and its seed. What a cache keeps."""
-    with global_seed(seed, seeds_global_rng):
-        return estimator.fit(X, **params) if y is None else estimator.fit(X, y, **params)
+class Recipe(NamedTuple):
+    """What decides a member beside its rows and its seed.
+
+    Attributes
+    ----------
+    key : str
+        A digest of parameters, code and versions.
+    has_own_code : bool
+        Whether some of the code may be unknown to another process.
+    """
+
+    key: str
+    has_own_code: bool
+
+
+class ByValue:
+    """Pickles what it holds together with its code, and opens as what it holds."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __reduce__(self):
+        return wrap_non_picklable_objects(self.value, keep_wrapper=False).__reduce__()
+
+
+def fit_seeded(estimator, X, y, params, seed, seeds_global_rng, by_value=False, key=None):
+    """Fit an estimator: a function of its rows and its seed. What a cache keeps.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted, seeded.
+    X, y : rows and labels
+        Without labels y is None.
+    params : dict
+        Further arguments of ``fit``.
+    seed : int
+    seeds_global_rng : bool
+    by_value : bool, default=False
+        Whether the code of the estimator is to be kept with it.
+    key : str, default=None
+        All the cache looks at.
+
+    Returns
+    -------
+    member : estimator or ByValue
+        Fitted.
+    """
+    # Inside a member nothing runs in parallel, whatever the caller has set for all of joblib.
+    with global_seed(seed, seeds_global_rng), parallel_config(n_jobs=1):
+        member = estimator.fit(X, **params) if y is None else estimator.fit(X, y, **params)
+    return ByValue(member) if by_value else member

@@ -15,7 +15,7 @@ from .._member_warnings import in_name_of, taking_notes
 from .constant import ConstantMember
 from .failures import remedy
 from .partition import PartitionMembers
-from .training import attempt, names_by_row, own_params, train_members
+from .training import attempt, mark_kept, names_by_row, own_params, train_members
 
 # Rows trained on, over all members, from which a user should hear about the cost.
 _MANY_ROWS = 1_000_000
@@ -160,7 +160,7 @@ class MaskedMembers(PartitionMembers):
 
         filled, abstain = [i for i, own in enumerate(own_rows) if len(own)], self.abstains
         self._keep(train_members(tasks(), filled, len(own_rows), n_jobs, verbose))
-        self.steps = []
+        self.steps, self.seeds = [], seeds
         self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
         return self
 
@@ -193,12 +193,12 @@ def warn_of_cost(n_members, n_rows):
 
 
 def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest, index, abstain):
-    own = np.unique(masked[masked >= 0])
+    own, kept = np.unique(masked[masked >= 0]), set()
 
     def train_one():
         try:
             # The digest stands for the rows, which are many.
-            fitted = spec.fit(
+            fitted, was_kept = spec.fit(
                 estimator, own_copy(X), masked, seed=seed, params=params, digest=digest
             )
         except ValueError:
@@ -212,7 +212,10 @@ def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest
                 f"estimator={estimator!r}, which has learned -1 as a class. Wrap it in "
                 "SelfTrainingClassifier, or set unlabeled='ignore'."
             )
-        return [MaskedMember(fitted, classes)]
+        member = MaskedMember(fitted, classes)
+        if was_kept:
+            kept.add(id(member))
+        return [member]
 
     def note():
         return (
@@ -223,4 +226,4 @@ def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest
         )
 
     with one_thread, taking_notes() as notes, in_name_of(index):
-        return attempt(train_one, note, abstain), notes
+        return mark_kept(attempt(train_one, note, abstain), kept), notes

@@ -6,7 +6,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from .._deterministic import one_thread
 from ..certificates.monte_carlo import monte_carlo_radius
 from .partition import PartitionMembers
-from .training import Job, progress, train
+from .training import Job, counting_kept, mark_kept, progress, train
 
 
 def noisy_codes(codes, n_classes, noise, seed):
@@ -86,14 +86,13 @@ class NoisyMembers(PartitionMembers):
                 noisy = noisy_codes(codes, n_classes, noise, [seeds[0], i])
                 # A member must not know which of two copies has which label.
                 noisy = noisy[np.lexsort((noisy, copies))]
-                job = Job(
-                    member, rows, self.classes[noisy], {}, seeds[i], self.spec.seeds_global_rng
-                )
+                job = Job.of(self.spec, member, rows, self.classes[noisy], {}, seeds[i])
                 yield delayed(_fit_draw)(job, self.spec.memory)
 
         with one_thread:
             results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks())
-            self.estimators = list(progress(results, len(seeds), "fit", verbose))
+            self.estimators = list(counting_kept(progress(results, len(seeds), "fit", verbose)))
+        self.seeds = seeds
         self.steps, self.n_train = [], len(codes)
         self.seen = np.ones((len(seeds), n_classes), dtype=bool)
         return self
@@ -121,5 +120,6 @@ class NoisyMembers(PartitionMembers):
 
 
 def _fit_draw(job, memory):
+    kept = set()
     with one_thread:
-        return train([job], memory)[0]
+        return mark_kept(train([job], memory, kept), kept)[0]

@@ -6,6 +6,7 @@ it votes for the other one there (Appendix B of the DPA paper).
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
@@ -15,7 +16,7 @@ from sklearn.utils import check_array, get_tags
 
 from .._data.block_map import map_blocks
 from .._data.containers import as_table, n_rows
-from .._deterministic import one_thread
+from .._deterministic import one_thread, seeded
 from .._spec import MemberSpec
 from ..smoothers import ClusterVote
 from .base import BaseMembers
@@ -82,10 +83,11 @@ class OneLabelMembers(BaseMembers):
         self.view = self.spec.view(given)
         given = self._rule.checked(self.view.hand_out(given))
         with one_thread:
-            estimator = self.spec.fit(estimator, given, seed=seeds[0])
+            estimator, _ = self.spec.fit(estimator, given, seed=seeds[0])
         n_classes, codes = len(self.classes), np.searchsorted(self.classes, y)
         # As small a type as holds them: the ballots of all members take as many bytes a row.
         self.labels = _own_labels(rows.index, codes).astype(np.min_scalar_type(-n_classes))
+        self._rule.seeded = partial(seeded, seed=seeds[0], needed=self.spec.seeds_global_rng)
         self._rule.prepare(estimator, rows.different, self.view, self.labels, n_classes)
         self.estimators = OneLabelEstimators(self)
         return self
@@ -223,7 +225,7 @@ class _Clusters:
             self.table += (self.table.sum(axis=0) - self.table)[:, ::-1]
 
     def _keys(self, X):
-        return np.asarray(self.estimator.predict(X))
+        return np.asarray(self.seeded(self.estimator.predict)(X))
 
     def _place(self, X):
         keys = self._keys(X)
@@ -274,9 +276,9 @@ class _Neighbours:
     def _near(self, X):
         """Return pairs of a test row and a member that is near it."""
         if not self.within_radius:
-            found = self.estimator.kneighbors(X, return_distance=False)
+            found = self.seeded(self.estimator.kneighbors)(X, return_distance=False)
             return np.repeat(np.arange(len(found)), found.shape[1]), found.ravel()
-        found = self.estimator.radius_neighbors(X, return_distance=False)
+        found = self.seeded(self.estimator.radius_neighbors)(X, return_distance=False)
         row = np.repeat(np.arange(len(found)), [len(members) for members in found])
         return row, np.concatenate([*found, []]).astype(np.intp)
 

@@ -114,7 +114,7 @@ class PartitionMembers(BaseMembers):
             numbers=rows.numbers,
         )
         self._keep(trained)
-        self.steps = stateless_steps(self.spec.estimator)
+        self.steps, self.seeds = stateless_steps(self.spec.estimator), seeds
         self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
         if self.open_set:
             # In an open set a member may vote only for labels of its own rows: else a label
@@ -147,6 +147,7 @@ class PartitionMembers(BaseMembers):
         seen = np.repeat(self.seen, self.n_seeds, axis=0)
         how |= {"steps": self.steps, "views": self.views, "fewest": self.fewest}
         how["on_error"] = self.on_error
+        how["seeds"] = self.seeds if self.spec.seeds_global_rng else None
         return ask(voters, seen, labels, X, **how)
 
     def scores(self, X, **how):

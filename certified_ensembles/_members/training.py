@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import effective_n_jobs, parallel_config
 from joblib.parallel import get_active_backend
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -15,13 +15,14 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 from tqdm.auto import tqdm
 
+from .._code_key import content_key
 from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
 from .._linear import LinearTrainer, linear_trainer
 from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
-from .._spec import fit_seeded
+from .._spec import ByValue, fit_seeded
 from .constant import ConstantMember
 from .failures import Failure, training_note
 from .stored import StoredMembers
@@ -106,7 +107,7 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
         if common is None:
             views[i] = spec.view(own[0])
         names = rows[i] if numbers is None else numbers[rows[i]]
-        return Job(member, *own, seeds[i], spec.seeds_global_rng), views[i], names
+        return Job.of(spec, member, *own, seeds[i]), views[i], names
 
     def tasks():
         clones = spec.clones([seeds[i] for i in filled])
@@ -176,7 +177,7 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
     with one_thread, workers_may_stop(), listening:
         chunks = one_by_one(in_turn(tasks, n_jobs, prefer))
         results = progress(chunks, len(filled), "fit", verbose)
-        for i, result in zip(filled, results, strict=True):
+        for i, result in zip(filled, counting_kept(results), strict=True):
             if isinstance(result, Failure):
                 errors[i] = result.error
             else:
@@ -186,6 +187,27 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
         error.add_note(f"None of the {len(filled)} members could be trained.")
         raise error
     return Trained(members, dict(sorted(errors.items())), notes)
+
+
+class Kept(NamedTuple):
+    """A member that came out of the cache, on its way to who counts them."""
+
+    member: Any
+
+
+def mark_kept(members, kept):
+    """Return members, with those marked whose `id` is in a set."""
+    return [Kept(member) if id(member) in kept else member for member in members]
+
+
+def counting_kept(bar):
+    """Yield results without their marks; the bar says how many came out of the cache."""
+    n_kept = 0
+    for result in bar:
+        if isinstance(result, Kept):
+            result, n_kept = result.member, n_kept + 1
+            bar.set_postfix_str(f"{n_kept} from the cache", refresh=False)
+        yield result
 
 
 @contextlib.contextmanager
@@ -233,6 +255,17 @@ class Job(NamedTuple):
     params: dict
     seed: int
     seeds_global_rng: bool
+    recipe: Any  # a `Recipe`, which stands for the estimator in the key; None without a cache
+
+    @classmethod
+    def of(cls, spec, member, X, y, params, seed):
+        """Return the job to train a clone of a specification."""
+        return cls(member, X, y, params, seed, spec.seeds_global_rng, spec.recipe)
+
+    @property
+    def key(self):
+        """What the cache looks at."""
+        return content_key(self.recipe.key, *self[1:6])
 
 
 def _fit_chunk(jobs, by_row, spec, indices, abstain):
@@ -245,12 +278,13 @@ def _fit_chunk(jobs, by_row, spec, indices, abstain):
     notes : list of Note
         Their warnings.
     """
+    kept = set()
     with one_thread, taking_notes() as notes:
         if len(jobs) > 1:
             try:
-                members = train([_in_order(*job[:2], by_row) for job in jobs], spec.memory)
+                members = train([_in_order(*job[:2], by_row) for job in jobs], spec.memory, kept)
                 notes = [note.among(indices) for note in notes]
-                return _without_spoilt(members) if abstain else members, notes
+                return mark_kept(_without_spoilt(members) if abstain else members, kept), notes
             except Exception:  # one by one: what can be trained is kept, the error gets a name
                 jobs = [(j._replace(estimator=clone(j.estimator)), *how) for j, *how in jobs]
                 notes.clear()
@@ -258,15 +292,15 @@ def _fit_chunk(jobs, by_row, spec, indices, abstain):
         for (job, view, numbers), i in zip(jobs, indices, strict=True):
             with in_name_of(i):
                 members += attempt(
-                    partial(_train_alone, job, view, by_row, spec.memory),
+                    partial(_train_alone, job, view, by_row, spec.memory, kept),
                     partial(training_note, i, job.estimator, job.X, job.y, numbers),
                     abstain,
                 )
-        return members, notes
+        return mark_kept(members, kept), notes
 
 
-def _train_alone(job, view, by_row, memory):
-    return train([_in_order(job, view, by_row)], memory)
+def _train_alone(job, view, by_row, memory, kept):
+    return train([_in_order(job, view, by_row)], memory, kept)
 
 
 def _in_order(job, view, by_row):
@@ -304,7 +338,7 @@ def _without_spoilt(members):
     return [m if has_finite_weights(m) else Failure(ValueError(spoilt)) for m in members]
 
 
-def train(jobs, memory):
+def train(jobs, memory, kept=None):
     """Train members, side by side where the estimator can, or recall them from the cache.
 
     Parameters
@@ -312,6 +346,8 @@ def train(jobs, memory):
     jobs : list of Job
         Of one kind: all with parameters, or all without.
     memory : joblib.Memory
+    kept : set of int, default=None
+        Gets the `id` of each member that came out of the cache.
 
     Returns
     -------
@@ -320,27 +356,31 @@ def train(jobs, memory):
     """
     if memory.location is None:
         return _train_all(jobs)
-    recall = memory.cache(_train, ignore=["ready"])
-    missing = [i for i, job in enumerate(jobs) if not recall.check_call_in_cache(*job)]
+    recall = memory.cache(_train, ignore=["job", "ready"])
+    keys = [job.key for job in jobs]
+    missing = [i for i, key in enumerate(keys) if not recall.check_call_in_cache(key)]
     fresh = [_copied(jobs[i]) for i in missing]
     ready = dict(zip(missing, _train_all(fresh) if fresh else [], strict=True))
     nets = not jobs[0].params and isinstance(batch_trainer(jobs[0].estimator), _NetTrainer)
     recall = recall.call_and_shelve if nets else recall
-    return [recall(*job, ready=ready.get(i)) for i, job in enumerate(jobs)]
+    found = [recall(key, jobs[i], ready.get(i)) for i, key in enumerate(keys)]
+    members = [member.value if isinstance(member, ByValue) else member for member in found]
+    if kept is not None:
+        kept.update(id(member) for i, member in enumerate(members) if i not in ready)
+    return members
 
 
 def _copied(job):
-    """Return a job to train, as the key of the cache is the untouched one."""
+    """Return a job to train, which leaves alone what the caller may want again."""
     return job._replace(
         estimator=clone(job.estimator), X=own_copy(job.X), params=copy.deepcopy(job.params)
     )
 
 
-def _train(estimator, X, y, params, seed, seeds_global_rng, ready=None):
-    """Train one member: a function of its rows and its seed. What `memory` caches."""
-    if ready is not None:
-        return ready
-    return _train_all([Job(estimator, X, y, params, seed, seeds_global_rng)])[0]
+def _train(key, job=None, ready=None):
+    """Train one member: a function of its rows and its seed. What `memory` caches, by its key."""
+    member = _train_all([job])[0] if ready is None else ready
+    return ByValue(member) if job.recipe.has_own_code else member
 
 
 def _train_all(jobs):
@@ -354,14 +394,14 @@ def _train_all(jobs):
             continue
         members.append(estimator)
         if trainer is None:
-            members[-1] = fit_seeded(*job)
+            members[-1] = fit_seeded(*job[:6])
             continue
         head = estimator
         if type(estimator) is Pipeline:
             head = estimator.steps[-1][1]
             if len(estimator) > 1:
                 steps = estimator[:-1]
-                with global_seed(job.seed, job.seeds_global_rng):
+                with global_seed(job.seed, job.seeds_global_rng), parallel_config(n_jobs=1):
                     X = steps.fit_transform(X, y)
                 estimator.steps[:-1] = steps.steps
         waiting.append((len(members) - 1, head, X, y))

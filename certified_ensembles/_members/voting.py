@@ -1,10 +1,11 @@
 """Ask members about test rows: ballots and scores, a block of rows at a time."""
 
+import contextlib
 import itertools
 from functools import partial
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import effective_n_jobs, parallel_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -14,7 +15,7 @@ from .._data.array_api import is_on_device
 from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
 from .._data.containers import n_rows, own_copy
-from .._deterministic import one_thread
+from .._deterministic import OwnGenerators, one_thread, reseed, seeded
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
 from .answers import check_scores, labels_in_a_row
@@ -41,7 +42,8 @@ def iter_ballots(members, seen, classes, X, **how):
         Test rows.
     **how
         `steps` (of :func:`stateless_steps`), `views` (of :func:`fit_members`), `fewest` (rows in
-        a block of members that go row by row, None for others), `n_jobs` and `verbose`.
+        a block of members that go row by row, None for others), `seeds` (of the members, if they
+        may draw when they answer), `n_jobs` and `verbose`.
 
     Yields
     ------
@@ -121,7 +123,19 @@ def _by_member(parts, n_members, missing):
 
 
 def _iter_spans(
-    ask, members, X, row_bytes, missing, *, steps, views, fewest, n_jobs, verbose=0, on_error=None
+    ask,
+    members,
+    X,
+    row_bytes,
+    missing,
+    *,
+    steps,
+    views,
+    fewest,
+    n_jobs,
+    verbose=0,
+    on_error=None,
+    seeds=None,
 ):
     """Yield ``(places of members, their answers)`` of all views, some blocks at a time.
 
@@ -133,6 +147,10 @@ def _iter_spans(
     span = size * max(1, most_bytes // (row_bytes * size))
     voters, linear = _voters(members, steps)
     groups = _by_view(voters, views)
+    transform = partial(_transform, steps)
+    if steps and seeds is not None:
+        transform = seeded(transform, seeds[0])
+    shared = (transform, n_jobs if steps else 1)
     n = X.shape[0] if on_device else len(X)
     with one_thread:
         for start in range(0, n, span):
@@ -151,10 +169,11 @@ def _iter_spans(
                     answers = asked(blocks)
                 elif linear:
                     instead = missing if on_error == "abstain" else None
-                    answers = _by_products(asked, own, blocks, view, steps, n_jobs, instead)
+                    answers = _by_products(asked, own, blocks, view, *shared, instead)
                 else:
-                    shaped = _shaped(blocks, view, steps, n_jobs, on_error == "abstain", fewest)
-                    answers = asked(shaped, size=len(blocks[0]), fewest=fewest)
+                    abstain = on_error == "abstain" and bool(steps)
+                    shaped = _shaped(blocks, view, *shared, abstain, fewest)
+                    answers = asked(shaped, size=len(blocks[0]), fewest=fewest, seeds=seeds)
                 parts.append((places, answers[: stop - start]))
             yield parts
 
@@ -186,33 +205,33 @@ def _own_voters(voters, places, linear):
     return [voters[i] for i in places]
 
 
-def _by_products(ask, voters, blocks, view, steps, n_jobs, missing):
+def _by_products(ask, voters, blocks, view, transform, n_jobs, missing):
     """Return what linear members of one view answer about blocks of test rows.
 
     Rows that cannot be multiplied get the answer `missing`; with None they are an error.
     """
     try:
-        return ask(_joined(blocks, view, steps, n_jobs))
+        return ask(_joined(blocks, view, transform, n_jobs))
     except Exception:
         if missing is None:
             raise
-    mended, known = mended_blocks(blocks, view, partial(_transform, steps), voters)
+    mended, known = mended_blocks(blocks, view, transform, voters)
     answers = ask(mended)
     answers[~known] = missing
     return answers
 
 
-def _joined(blocks, view, steps, n_jobs):
+def _joined(blocks, view, transform, n_jobs):
     """Return blocks of test rows as linear members of one view get them, behind shared steps."""
 
     def shape(block):
         with one_thread:
-            return view.answers(partial(_transform, steps), block)
+            return view.answers(transform, block)
 
-    return _mapped(shape, blocks, steps, n_jobs)
+    return _mapped(shape, blocks, n_jobs)
 
 
-def _shaped(blocks, view, steps, n_jobs, abstain, fewest):
+def _shaped(blocks, view, transform, n_jobs, abstain, fewest):
     """Return blocks of test rows as members of one view get them, behind the steps they share.
 
     Of each block a list of ``(index, rows)``, as `View.shaped` yields them. With `abstain` rows
@@ -221,15 +240,15 @@ def _shaped(blocks, view, steps, n_jobs, abstain, fewest):
 
     def shape(block):
         with one_thread:
-            if not abstain or not steps:
-                return [(index, _transform(steps, rows)) for index, rows in view.shaped(block)]
-            return shaped_parts(partial(_transform, steps), view, block, fewest)
+            if not abstain:
+                return [(index, transform(rows)) for index, rows in view.shaped(block)]
+            return shaped_parts(transform, view, block, fewest)
 
-    return _mapped(shape, blocks, steps, n_jobs)
+    return _mapped(shape, blocks, n_jobs)
 
 
-def _mapped(shape, blocks, steps, n_jobs):
-    if not steps:
+def _mapped(shape, blocks, n_jobs):
+    if n_jobs == 1:
         return [shape(block) for block in blocks]
     return Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(shape)(b) for b in blocks)
 
@@ -274,10 +293,11 @@ def _transform(steps, X):
 
 
 def _ask_all(
-    answer, voters, known, blocks, shape, dtype, n_jobs, *, size, verbose, on_error, fewest
+    answer, voters, known, blocks, shape, dtype, n_jobs, *, size, verbose, on_error, fewest, seeds
 ):
     """Ask every member, some members a task, about blocks of `size` rows."""
     seen, classes, places = known
+    own_seeds = None if seeds is None else [seeds[i] for i in places]
     width = _asked_at_once(voters)
     n_tasks = min(-(-len(voters) // width), 4 * effective_n_jobs(n_jobs))
     bounds = np.linspace(0, -(-len(voters) // width), n_tasks + 1).astype(int) * width
@@ -287,7 +307,14 @@ def _ask_all(
     # Labels in a tuple: Dask would send an array ahead of the task and lose it with a worker.
     tasks = (
         delayed(_ask)(
-            answer, voters[a:b], (seen[a:b], classes, places[a:b]), blocks, shape, dtype, **how
+            answer,
+            voters[a:b],
+            (seen[a:b], classes, places[a:b]),
+            blocks,
+            shape,
+            dtype,
+            seeds=None if own_seeds is None else own_seeds[a:b],
+            **how,
         )
         for a, b in itertools.pairwise(bounds)
     )
@@ -307,7 +334,7 @@ def _asked_at_once(voters):
     return 1
 
 
-def _ask(answer, voters, known, blocks, shape, dtype, *, size, width, on_error, fewest):
+def _ask(answer, voters, known, blocks, shape, dtype, *, size, width, on_error, fewest, seeds):
     seen, classes, places = known
     missing = -np.inf if shape else -1
     out = np.full((len(blocks), size, len(voters), *shape), missing, dtype=dtype)
@@ -315,7 +342,9 @@ def _ask(answer, voters, known, blocks, shape, dtype, *, size, width, on_error, 
     writes = not all(never_writes(voter) for voter in voters if voter is not None)
     voters, blocks = with_checked_rows(voters, blocks)
     parts = [(b, *part) for b, block in enumerate(blocks) for part in block]
-    with one_thread:
+    # Inside a member nothing runs in parallel, whatever the caller has set for all of joblib.
+    ours = contextlib.nullcontext() if seeds is None else OwnGenerators()
+    with one_thread, parallel_config(n_jobs=1), ours:
         for start in range(0, len(voters), width):
             some = list(voters[start : start + width])
             for b, index, block in parts:
@@ -323,7 +352,8 @@ def _ask(answer, voters, known, blocks, shape, dtype, *, size, width, on_error, 
                 for j, voter in enumerate(some, start):
                     if voter is None:
                         continue
-                    ask = partial(_one_answer, answer, voter, classes, seen[j], writes)
+                    seed = None if seeds is None else seeds[j]
+                    ask = partial(_one_answer, answer, voter, classes, seen[j], writes, seed)
                     scores = together.get(j - start)
                     if on_error != "abstain":
                         with noting_failures(places[j], on_error):
@@ -339,8 +369,10 @@ def _ask(answer, voters, known, blocks, shape, dtype, *, size, width, on_error, 
     return out.reshape(-1, len(voters), *shape)
 
 
-def _one_answer(answer, voter, classes, seen, writes, block, scores=None):
+def _one_answer(answer, voter, classes, seen, writes, seed, block, scores=None):
     """Return what one member answers about a block of test rows."""
+    if seed is not None:
+        reseed(seed)
     if scores is None and hasattr(type(voter), "scores_together"):
         (scores,) = type(voter).scores_together([voter], own_copy(block))
     rows = own_copy(block) if writes and scores is None else block

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skorch.utils import get_map_location
 from torch import nn
 
-from .._deterministic import global_seed
+from .._deterministic import global_seed, reseed
 from ._batched.tracing import operations_of
 from ._batched.training import fit_side_by_side
 from ._settings import check_settings
@@ -407,7 +407,11 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         if not members:
             return []
         X = as_rows(block, members[0].precision)
-        return [member._scores(X) for member in members]
+        scores = []
+        for member in members:
+            reseed(int(member.random_state))  # a module of the user's may draw when it answers
+            scores.append(member._scores(X))
+        return scores
 
     def _scores(self, X):
         if tuple(X.shape[1:]) != self.row_shape_:

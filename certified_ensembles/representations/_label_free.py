@@ -3,6 +3,7 @@
 import contextlib
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,12 +16,13 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_memory
 
 from .._certificate import CertificateWarning
+from .._code_key import content_key, recipe_of
 from .._data.block_map import map_blocks
 from .._data.canonical import order_rows
 from .._data.containers import as_table
 from .._data.training_rows import TrainingRows
-from .._deterministic import one_thread, parts_of
-from .._spec import MemberSpec
+from .._deterministic import draws_globally, may_draw, one_thread, parts_of, seeded
+from .._spec import ByValue, MemberSpec
 from ..hashers import ContentHasher
 
 
@@ -95,7 +97,7 @@ def _supervised_message(step):
 
 
 def _learn(step, rows, row_of_copy, seed, n_jobs):
-    """Fit one unsupervised step, without labels, and apply it. What `memory` caches.
+    """Fit one unsupervised step, without labels, and apply it.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     features : Table
         Of the different rows.
     """
-    spec = MemberSpec.of(step)
+    spec = replace(MemberSpec.of(step), seeds_global_rng=may_draw(step))
     view = spec.view(rows)
     if isinstance(step, FrozenEstimator):
         return step, view, _apply(step, view, rows, n_jobs)
@@ -124,7 +126,7 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     try:
         # A net is the one step worth many threads.
         with contextlib.nullcontext() if spec.float32 else one_thread:
-            step = spec.fit(step, copies, seed=seed)
+            step, _ = spec.fit(step, copies, seed=seed)
     except (TypeError, ValueError) as error:
         if re.search(r"\by\b", str(error)):
             raise ValueError(_supervised_message(step)) from error
@@ -133,9 +135,29 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     return step, view, _apply(step, view, rows, n_jobs)
 
 
+def _learn_or_recall(memory, step, rows, row_of_copy, seed, n_jobs):
+    """Return what `_learn` does, from the cache if it is there."""
+    # What learns nothing is cheaper to run again than to keep.
+    if memory.location is None or not get_tags(step).requires_fit:
+        return _learn(step, rows, row_of_copy, seed, n_jobs)
+    recipe, has_own_code = recipe_of(step)
+    key = content_key(recipe, rows, row_of_copy, seed)
+    what = ["step", "rows", "row_of_copy", "seed", "n_jobs", "by_value"]
+    recall = memory.cache(_learn_to_keep, ignore=what)
+    learned = recall(step, rows, row_of_copy, seed, n_jobs, has_own_code, key)
+    return learned.value if isinstance(learned, ByValue) else learned
+
+
+def _learn_to_keep(step, rows, row_of_copy, seed, n_jobs, by_value, key):
+    """Return what `_learn` does. What `memory` caches, by the key."""
+    learned = _learn(step, rows, row_of_copy, seed, n_jobs)
+    return ByValue(learned) if by_value else learned
+
+
 def _apply(step, view, X, n_jobs):
     """Transform rows in blocks of one shape, so that a row's features depend on it alone."""
-    parts = list(map_blocks(step.transform, X, view, n_jobs=n_jobs))
+    transform = seeded(step.transform, 0, draws_globally(step))
+    parts = list(map_blocks(transform, X, view, n_jobs=n_jobs))
     if sp.issparse(parts[0]):
         return as_table(sp.vstack(parts, format="csr"))
     return as_table(np.concatenate([np.asarray(part) for part in parts]))
@@ -183,13 +205,12 @@ class LabelFreeFeatures:
         self.row_of_copy = np.cumsum(first) - 1
         rows = X.take(self.order[first])
         memory = check_memory(self.memory)
-        cached = None if memory.location is None else memory.cache(_learn, ignore=["n_jobs"])
         self.fitted, self._views = [], []
         for step in map(self.clone, self.steps):
-            # What learns nothing is cheaper to run again than to keep.
-            learn = cached if cached is not None and get_tags(step).requires_fit else _learn
             seed = self.random_state or 0
-            step, view, rows = learn(step, rows, self.row_of_copy, seed, n_jobs=self.n_jobs)
+            step, view, rows = _learn_or_recall(
+                memory, step, rows, self.row_of_copy, seed, self.n_jobs
+            )
             self.fitted.append(step)
             self._views.append(view)
         return rows

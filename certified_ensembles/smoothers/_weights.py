@@ -25,7 +25,8 @@ from sklearn.neighbors import (
 from sklearn.utils import get_tags
 
 from .._data.nearest import smallest
-from .._deterministic import one_thread
+from .._deterministic import draws_globally, may_draw, one_job, one_thread, seeded
+from .._spec import fit_seeded
 
 # From the exact type of an estimator to its rule: a subclass may predict in its own way.
 _RULES = {}
@@ -330,9 +331,10 @@ class ClusterWeights(WeightsRule):
         if clusterer is None:
             clusterer = KMeans(min(10, len(counts)), n_init=10, random_state=0)
         copies = np.repeat(np.arange(len(counts)), counts)
+        own, self._draws = one_job(clone(clusterer)), draws_globally(clusterer)
         with one_thread:
-            self.clusterer = clone(clusterer).fit(rows[copies])
-            self.cluster = np.asarray(self.clusterer.predict(rows))
+            self.clusterer = fit_seeded(own, rows[copies], None, {}, 0, may_draw(own))
+            self.cluster = self.keys(rows)
 
     @staticmethod
     def refusal(estimator):
@@ -350,7 +352,7 @@ class ClusterWeights(WeightsRule):
         return None
 
     def keys(self, X):
-        return np.asarray(self.clusterer.predict(X))
+        return np.asarray(seeded(self.clusterer.predict, 0, self._draws)(X))
 
     def weights(self, X):
         same = self.keys(X)[:, None] == self.cluster
