@@ -22,7 +22,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation, SemiSupervisedDPA
-from certified_ensembles._member_warnings import summed_up, taking_notes
+from certified_ensembles._member_warnings import in_name_of, summed_up, taking_notes
 from certified_ensembles._members.failures import Failure, working_parts
 from certified_ensembles._members.training import _without_spoilt
 
@@ -392,11 +392,45 @@ def test_warnings_of_members_are_summed_up(n_jobs, on_error):
     assert warning.filename == __file__
 
 
-def test_members_trained_together_are_counted_too():
-    clf = dpa(LogisticRegression(max_iter=1), classes=[0, 1])
-    with pytest.warns(ConvergenceWarning, match="ConvergenceWarning in 8 of 8 members") as caught:
-        clf.fit(sp.csr_array(X), Y)
-    assert len(caught) == 1
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_members_trained_together_are_counted_too(n_jobs, monkeypatch):
+    own_fit = LogisticRegression.fit
+
+    def fit_that_may_warn_twice(self, X, y):
+        if y[0] == 0:
+            warned.append(len(y))
+            for word in ("slow", "very slow"):
+                warnings.warn(word, ConvergenceWarning, stacklevel=1)
+        return own_fit(self, X, y)
+
+    warned = []
+    monkeypatch.setattr(LogisticRegression, "fit", fit_that_may_warn_twice)
+    count = counted(LogisticRegression(max_iter=1000), X[:200], Y[:200], n_jobs)
+    assert 0 < count == len(warned) < 8
+    rows, labels = np.vstack([X, np.full(3, np.nan)]), np.append(Y, 0)
+    monkeypatch.setattr(LogisticRegression, "fit", own_fit)
+    # The one that fails does not warn, and what it kept the others from ending does not count.
+    assert counted(LogisticRegression(max_iter=1), rows, labels, n_jobs) == 7
+
+
+def counted(estimator, rows, labels, n_jobs):
+    """Return how many of eight members are said not to converge."""
+    clf = dpa(estimator, classes=[0, 1], n_jobs=n_jobs)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        clf.fit(sp.csr_array(rows), labels)
+    (text,) = (str(w.message) for w in caught if w.category is ConvergenceWarning)
+    return int(text.split()[2])
+
+
+def test_a_warning_that_is_shown_once_counts_for_every_member():
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        with taking_notes() as notes:
+            for i in range(3):
+                with in_name_of(i):
+                    warnings.warn("again", UserWarning, stacklevel=1)
+    assert [text for text, _ in summed_up(notes, 5)] == ["UserWarning in 3 of 5 members. again"]
 
 
 def test_what_the_caller_ignores_is_not_summed_up():
@@ -544,3 +578,24 @@ def test_negative_counts_are_refused_by_the_door_or_by_the_member(on_error):
     else:
         with pytest.warns(CertificateWarning, match="1 of 8 members"):
             clf.fit(counts, Y)
+
+
+def test_a_flip_that_makes_a_failed_member_speak_has_its_price():
+    """Its features stop the training on two labels; on one label it is a constant member."""
+    rows = X[:60].copy()
+    rows[10] = np.nan
+    clf = SemiSupervisedDPA(
+        RidgeClassifier(), 3, certificate="members", classes=[0, 1], on_error="abstain"
+    )
+    home = quietly(clone(clf).fit, rows, Y[:60]).partition_
+    own = np.flatnonzero(home == home[10])
+    for most in (0, 1):
+        labels = np.where(home == home[10], most, Y[:60])
+        labels[own[3]] = 1 - most  # without it the member would be constant
+        clean = quietly(clone(clf).fit, rows, labels)
+        assert list(clean.errors_) == [home[10]]
+        y_pred, radius = clean.certify(T)
+        labels[own[3]] = most
+        attacked = clone(clf).fit(rows, labels)
+        assert attacked.errors_ == {}
+        assert (attacked.predict(T) == y_pred)[radius >= 1].all()
