@@ -28,7 +28,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
-from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, RandomForestClassifier
 from sklearn.feature_selection import SelectKBest, f_classif, mutual_info_classif
 from sklearn.kernel_approximation import Nystroem, RBFSampler
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
@@ -73,7 +73,7 @@ SETTINGS = {
     "OneVsOneClassifier": {"estimator": LogisticRegression()},
     "OneVsRestClassifier": {"estimator": LogisticRegression()},
     "OutputCodeClassifier": {"estimator": LogisticRegression()},
-    "QuadraticDiscriminantAnalysis": {"reg_param": 0.1},
+    "QuadraticDiscriminantAnalysis": {"solver": "eigen", "shrinkage": 0.5},
     "RadiusNeighborsClassifier": {"radius": 3.0, "outlier_label": "most_frequent"},
     "RandomForestClassifier": {"n_estimators": 5},
     "SelfTrainingClassifier": {"estimator": GaussianNB()},
@@ -82,11 +82,13 @@ SETTINGS = {
         "final_estimator": LogisticRegression(),
         "cv": 2,
     },
-    "TunedThresholdClassifierCV": {"estimator": GaussianNB(), "cv": 2},
+    "TunedThresholdClassifierCV": {"estimator": GaussianNB(), "cv": 2, "thresholds": 5},
     "VotingClassifier": {
         "estimators": [("bayes", GaussianNB()), ("tree", DecisionTreeClassifier())]
     },
 }
+# Training that never ends on numbers beyond 1e39, so that these are left out.
+ENDLESS = {"LinearSVC": "liblinear may never end on 1e200: not tried"}
 TWO_CLASSES = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 
 
@@ -186,7 +188,7 @@ def _imbalanced():
         "SMOTEENN, bayes": with_sampler(SMOTEENN(smote=SMOTE(k_neighbors=1)), GaussianNB()),
         "BalancedRandomForestClassifier": BalancedRandomForestClassifier(4),
         "BalancedBaggingClassifier": BalancedBaggingClassifier(n_estimators=3),
-        "EasyEnsembleClassifier": EasyEnsembleClassifier(2),
+        "EasyEnsembleClassifier": EasyEnsembleClassifier(2, AdaBoostClassifier(n_estimators=3)),
         "RUSBoostClassifier": RUSBoostClassifier(n_estimators=3),
     }
 
@@ -247,7 +249,7 @@ def draw_table(name, estimator, rng):
 # ---------------------------------------------------------------- attacks
 
 
-def draw_attack(table, rng):
+def draw_attack(table, magnitudes, rng):
     """Return attacked data, positions of untouched rows after and before, and the operations."""
     n, n_features = table.X.shape
     delete, flip, rows, labels = [], [], [], []
@@ -263,9 +265,9 @@ def draw_attack(table, rng):
         else:
             row = table.X[i].copy()
             if kind == 2:
-                row[:] = MAGNITUDES[rng.integers(len(MAGNITUDES))]
+                row[:] = magnitudes[rng.integers(len(magnitudes))]
             elif kind == 3:
-                row[rng.integers(n_features)] = MAGNITUDES[rng.integers(len(MAGNITUDES))]
+                row[rng.integers(n_features)] = magnitudes[rng.integers(len(magnitudes))]
             rows.append(row)
             labels.append(label)
     y = table.y.astype("U8") if table.y.dtype.kind == "U" else table.y.copy()
@@ -321,9 +323,9 @@ def attack_table(name, estimator, seed, n_attacks=N_ATTACKS):
         return found, digest, f"{type(error).__name__}: {str(error).splitlines()[0]}"
     again = outcome(table.clf, table.X, table.y, table.X_test)
     found["not repeatable"] = int((again.ballots != before.ballots).any(axis=0).sum())
-    error = ""
+    error, magnitudes = "", MAGNITUDES[:1] if name in ENDLESS else MAGNITUDES
     for _ in range(n_attacks):
-        X, y, kept, origin, cost = draw_attack(table, rng)
+        X, y, kept, origin, cost = draw_attack(table, magnitudes, rng)
         try:
             after = outcome(table.clf, X, y, table.X_test)
         except Exception as caught:
@@ -366,7 +368,7 @@ BROKEN = ("rows moved", "foreign members", "beaten", "not repeatable", "other pr
 
 def attack_estimator(name, estimator, seed, n_predictions, here, there):
     """Attack tables until so many predictions were attacked; return counts and a remark."""
-    total, remark, number = Counter(), "", 0
+    total, remark, number = Counter(), ENDLESS.get(name, ""), 0
     attack = partial(attack_table, name, estimator)
     most = 3 * -(-n_predictions // (N_TEST * N_ATTACKS)) + 3
     while total["predictions"] < n_predictions and number < most:
