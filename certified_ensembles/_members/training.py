@@ -326,7 +326,8 @@ def attempt(train_one, note, abstain):
         members = train_one()
     except Exception as error:
         error.add_note(note())
-        if not abstain:
+        # How much memory there is depends on the machine, and not on the member's rows alone.
+        if not abstain or isinstance(error, MemoryError):
             raise
         return [Failure.of(error)]
     return _without_spoilt(members) if abstain else members
