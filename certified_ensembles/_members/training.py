@@ -15,14 +15,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 from tqdm.auto import tqdm
 
-from .._code_key import content_key
 from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
 from .._linear import LinearTrainer, linear_trainer
 from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
-from .._spec import ByValue, fit_seeded
+from .._spec import ByValue, content_key, fit_seeded
 from .constant import ConstantMember
 from .failures import Failure, training_note
 from .stored import StoredMembers

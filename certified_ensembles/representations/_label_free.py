@@ -16,13 +16,12 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_memory
 
 from .._certificate import CertificateWarning
-from .._code_key import content_key, recipe_of
 from .._data.block_map import map_blocks
 from .._data.canonical import order_rows
 from .._data.containers import as_table
 from .._data.training_rows import TrainingRows
 from .._deterministic import draws_globally, may_draw, one_thread, parts_of, seeded
-from .._spec import ByValue, MemberSpec
+from .._spec import ByValue, MemberSpec, content_key, recipe_of
 from ..hashers import ContentHasher
 
 

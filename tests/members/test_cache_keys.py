@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from certified_ensembles import DeepPartitionAggregation, LabelFlipSmoothingClassifier
-from certified_ensembles._code_key import content_key, recipe_of
+from certified_ensembles._spec import content_key, recipe_of
 
 X, Y = load_iris(return_X_y=True)
 
@@ -228,7 +228,7 @@ def test_versions_of_other_packages_are_not_in_a_key(monkeypatch):
 
 def test_keys_are_the_same_in_every_process():
     code = (
-        "from certified_ensembles._code_key import recipe_of\n"
+        "from certified_ensembles._spec import recipe_of\n"
         "from sklearn.preprocessing import FunctionTransformer\n"
         "names = {'a', 'b', 'c', 'd'}\n"
         "def features(X): return X if X in {'p', 'q', 'r', 's'} else names\n"

@@ -197,11 +197,11 @@ def test_a_missing_or_fractional_cell_does_not_round_the_integers_of_other_rows(
     assert len(np.unique(ContentHasher()(rows))) == len(rows)
 
 
-def test_a_missing_group_does_not_move_the_others():
+def test_a_group_that_is_a_fraction_does_not_move_the_others():
     sources = BIG.tolist()
     clf = dpa(KNeighborsClassifier(1)).fit(X, Y, groups=sources)
     again = dpa(KNeighborsClassifier(1)).fit(
-        np.concatenate([X, X[:1]]), np.append(Y, 0), groups=[*sources, np.nan]
+        np.concatenate([X, X[:1]]), np.append(Y, 0), groups=[*sources, 0.5]
     )
     np.testing.assert_array_equal(again.partition_[:-1], clf.partition_)
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from joblib import parallel_config, wrap_non_picklable_objects
 from sklearn.utils.validation import check_memory
 
-from ._code_key import content_key, recipe_of
-from ._data.views import view_of
-from ._deterministic import draws_globally, global_seed, is_net, seeded_clones
+from .._data.views import view_of
+from .._deterministic import draws_globally, global_seed, is_net, seeded_clones
+from .code_key import content_key, recipe_of
 
 # Modules of scikit-learn whose classifiers check rows and nothing else of a frame.
 _NAMELESS = ("sklearn.linear_model.", "sklearn.naive_bayes", "sklearn.discriminant_analysis",
