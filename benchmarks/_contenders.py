@@ -80,8 +80,9 @@ def loop(case):
     start = time.perf_counter()
     members = parallel(
         delayed(_fit_clone)(case.estimator, np.asarray(case.X[rows]), case.y[rows])
-        for rows in case.rows() if len(rows)
-    )  # fmt: skip
+        for rows in case.rows()
+        if len(rows)
+    )
     middle = time.perf_counter()
     ballots = np.stack(parallel(delayed(m.predict)(case.X_test) for m in members), axis=1)
     votes = np.stack([(ballots == c).sum(axis=1) for c in range(case.n_classes)], axis=1)
@@ -120,9 +121,13 @@ def bagging(case):
     """
     n_members = case.k if case.subset is None else max(2, case.n_members // 20)
     clf = BaggingClassifier(
-        clone(case.estimator), n_estimators=n_members, max_samples=1 / case.k,
-        bootstrap=False, n_jobs=case.n_jobs, random_state=0,
-    )  # fmt: skip
+        clone(case.estimator),
+        n_estimators=n_members,
+        max_samples=1 / case.k,
+        bootstrap=False,
+        n_jobs=case.n_jobs,
+        random_state=0,
+    )
     start = time.perf_counter()
     clf.fit(case.X, case.y)
     middle = time.perf_counter()
@@ -219,9 +224,14 @@ def bare(case):
 
 
 CONTENDERS = {
-    "ours": ours, "loop": loop, "plain": plain, "bagging": bagging, "toolbox": toolbox,
-    "floor": floor, "bare": bare,
-}  # fmt: skip
+    "ours": ours,
+    "loop": loop,
+    "plain": plain,
+    "bagging": bagging,
+    "toolbox": toolbox,
+    "floor": floor,
+    "bare": bare,
+}
 
 
 def run(name, case):

@@ -14,9 +14,17 @@ from pathlib import Path
 import numpy as np
 
 _PACKAGES = (
-    "certified-ensembles", "numpy", "scipy", "scikit-learn", "joblib", "torch", "skorch", "dask",
-    "distributed", "adversarial-robustness-toolbox",
-)  # fmt: skip
+    "certified-ensembles",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "joblib",
+    "torch",
+    "skorch",
+    "dask",
+    "distributed",
+    "adversarial-robustness-toolbox",
+)
 
 
 def machine():

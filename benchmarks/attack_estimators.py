@@ -427,8 +427,10 @@ def main():
         print(f"{name[:32]:<32}  not certified: {reason}")
     print_line("all", grand, "")
     broken = sum(grand[kind] for kind in BROKEN)
-    print(f"{grand['predictions']} attacked predictions of {certified} estimators in "
-          f"{time.perf_counter() - start:.0f} s, {broken} promises broken")  # fmt: skip
+    print(
+        f"{grand['predictions']} attacked predictions of {certified} estimators in "
+        f"{time.perf_counter() - start:.0f} s, {broken} promises broken"
+    )
     return int(broken > 0)
 
 

@@ -56,23 +56,36 @@ KINDS = {
     "text": lambda rng, n: rng.choice(["p", "q", "r", "see me"], n).tolist(),
     "text, missing": lambda rng, n: _missing_at(rng, rng.choice(list("pqrs"), n).tolist()),
     "time": lambda rng, n: list(
-        np.datetime64("2024-01-01", "ns") + rng.integers(0, 40, n) * np.timedelta64(3600, "s")
+        np.datetime64("2024-01-01", "ns")
+        + rng.integers(0, 40, n) * np.timedelta64(3600, "s")
         + rng.integers(0, 5, n)
     ),
     "span": lambda rng, n: list(rng.integers(0, 20, n) * np.timedelta64(1_000_000_007, "ns")),
     "sparse": None,
-}  # fmt: skip
+}
 NUMBERS = ("bool", "int", "float", "long int")
 # The cells that are tried are those of the plain kind.
 PLAIN_KIND = {"long int": "int", "int, missing": "int", "text, missing": "text"}
-NULLABLE = {"bool": "boolean", "int": "Int64", "float": "Float64", "long int": "Int64",
-            "int, missing": "Int64", "text": "string", "text, missing": "string"}  # fmt: skip
+NULLABLE = {
+    "bool": "boolean",
+    "int": "Int64",
+    "float": "Float64",
+    "long int": "Int64",
+    "int, missing": "Int64",
+    "text": "string",
+    "text, missing": "string",
+}
 ARROW = {
-    "bool": "bool[pyarrow]", "int": "int64[pyarrow]", "float": "double[pyarrow]",
-    "long int": "int64[pyarrow]", "int, missing": "int64[pyarrow]", "text": "string[pyarrow]",
-    "text, missing": "string[pyarrow]", "time": "timestamp[ns][pyarrow]",
+    "bool": "bool[pyarrow]",
+    "int": "int64[pyarrow]",
+    "float": "double[pyarrow]",
+    "long int": "int64[pyarrow]",
+    "int, missing": "int64[pyarrow]",
+    "text": "string[pyarrow]",
+    "text, missing": "string[pyarrow]",
+    "time": "timestamp[ns][pyarrow]",
     "span": "duration[ns][pyarrow]",
-}  # fmt: skip
+}
 
 
 # ---------------------------------------------------------------- containers
@@ -249,9 +262,7 @@ def codes(frame):
 
 
 ONE_HOT = make_pipeline(OneHotEncoder(handle_unknown="ignore"), BernoulliNB())
-SELECTED = make_column_transformer(
-    ("passthrough", make_column_selector(dtype_include="number"))
-)  # fmt: skip
+SELECTED = make_column_transformer(("passthrough", make_column_selector(dtype_include="number")))
 PANDAS = tuple(c for c in CONTAINERS if c.__name__.startswith("as_pandas"))
 # An estimator, with the kinds and the containers for which it makes sense.
 ESTIMATORS = {
@@ -260,16 +271,18 @@ ESTIMATORS = {
     "columns by type": (
         # A span counts as a number to the selector, and not to the tree.
         make_pipeline(SELECTED, DecisionTreeClassifier(max_depth=3)),
-        tuple(kind for kind in DENSE if kind != "span"), PANDAS,
+        tuple(kind for kind in DENSE if kind != "span"),
+        PANDAS,
     ),
     "category codes": (
         make_pipeline(FunctionTransformer(codes), DecisionTreeClassifier(max_depth=3)),
-        ("text", "int"), (as_pandas_category,),
+        ("text", "int"),
+        (as_pandas_category,),
     ),
     "one-hot levels": (ONE_HOT, ("text", "text, missing", "int"), tuple(CONTAINERS)),
     "nearest row": (KNeighborsClassifier(1), (*NUMBERS, "sparse"), tuple(CONTAINERS)),
     "tree": (DecisionTreeClassifier(), (*NUMBERS, "int, missing", "sparse"), tuple(CONTAINERS)),
-}  # fmt: skip
+}
 
 
 def settings():
@@ -361,9 +374,7 @@ def attack_table(kind, container, name, rng):
     table = make_table(kind, container, name, rng)
     try:
         clean = table.clf.fit(table.X, table.y)
-        before = (
-            clean.ballots(table.X_test), clean.partition_, *clean.certify(table.X_test)
-        )  # fmt: skip
+        before = (clean.ballots(table.X_test), clean.partition_, *clean.certify(table.X_test))
         differ = ask_alone(table, clean, before[0], rng)
     except Exception as error:
         yield f"clean data: {_named(error)}", Counter(exceptions=1)
@@ -476,8 +487,10 @@ def main():
     print_table("container", by_container)
     for key, words in list(examples.items())[: args.examples]:
         print(" / ".join(key), ":", words)
-    print(f"{total['attacks']} attacks in {time.perf_counter() - start:.0f} s, "
-          f"{total['broken']} broken, in {len(examples)} of {len(SETTINGS)} settings")  # fmt: skip
+    print(
+        f"{total['attacks']} attacks in {time.perf_counter() - start:.0f} s, "
+        f"{total['broken']} broken, in {len(examples)} of {len(SETTINGS)} settings"
+    )
     return int(total["broken"] > 0)
 
 

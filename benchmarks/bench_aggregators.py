@@ -166,17 +166,32 @@ def main():
     spread = make_spread(rng, fine, degree)
     print("medians of interleaved runs")
     compare(
-        f"plurality, k = {k}", plurality_radius, plain_plurality,
-        lambda n: (many[:n],), len(many), 200, args.repeats,
-    )  # fmt: skip
+        f"plurality, k = {k}",
+        plurality_radius,
+        plain_plurality,
+        lambda n: (many[:n],),
+        len(many),
+        200,
+        args.repeats,
+    )
     compare(
-        f"run-off, k = {k}", run_off_radius, plain_run_off,
-        lambda n: (scores[:n],), 200, 20, args.repeats,
-    )  # fmt: skip
+        f"run-off, k = {k}",
+        run_off_radius,
+        plain_run_off,
+        lambda n: (scores[:n],),
+        200,
+        20,
+        args.repeats,
+    )
     compare(
-        f"finite aggregation, {k // 3} x {degree}", finite_aggregation_radius, plain_finite,
-        lambda n: (fine_ballots[:n], spread, 10), 100, 5, args.repeats,
-    )  # fmt: skip
+        f"finite aggregation, {k // 3} x {degree}",
+        finite_aggregation_radius,
+        plain_finite,
+        lambda n: (fine_ballots[:n], spread, 10),
+        100,
+        5,
+        args.repeats,
+    )
 
     print("all radii, 10 classes, float32 scores")
     step = 100

@@ -84,12 +84,19 @@ def main():
         results.append(
             {"member": name, "way": way, "seconds": seconds, "sent": sent, "same": same}
         )
-        traffic = "" if sent is None else (
-            f", {sent / 1e6:.1f} MB sent = {sent / X.nbytes:.2f} times the rows, "
-            f"{(sent - X.nbytes) / k / 1e3:.1f} kB a member beside them"
-        )  # fmt: skip
-        print(f"  {name:14s} {way:16s} {seconds:6.2f} s, {1e3 * seconds / k:6.2f} ms a member"
-              f"{traffic}, {'same' if same else 'OTHER'} ballots", flush=True)  # fmt: skip
+        traffic = (
+            ""
+            if sent is None
+            else (
+                f", {sent / 1e6:.1f} MB sent = {sent / X.nbytes:.2f} times the rows, "
+                f"{(sent - X.nbytes) / k / 1e3:.1f} kB a member beside them"
+            )
+        )
+        print(
+            f"  {name:14s} {way:16s} {seconds:6.2f} s, {1e3 * seconds / k:6.2f} ms a member"
+            f"{traffic}, {'same' if same else 'OTHER'} ballots",
+            flush=True,
+        )
 
     expected = {}
     with threadpool_limits(1), warnings.catch_warnings():
@@ -117,15 +124,29 @@ def main():
                         del client.submit
     text = table(
         ["Members", "On", "fit (s)", "ms a member", "MB sent", "sent / rows", "ballots"],
-        [[r["member"], r["way"], f"{r['seconds']:.2f}", f"{1e3 * r['seconds'] / k:.2f}",
-          "" if r["sent"] is None else f"{r['sent'] / 1e6:.1f}",
-          "" if r["sent"] is None else f"{r['sent'] / X.nbytes:.2f}",
-          "same" if r["same"] else "OTHER"] for r in results],
-    )  # fmt: skip
+        [
+            [
+                r["member"],
+                r["way"],
+                f"{r['seconds']:.2f}",
+                f"{1e3 * r['seconds'] / k:.2f}",
+                "" if r["sent"] is None else f"{r['sent'] / 1e6:.1f}",
+                "" if r["sent"] is None else f"{r['sent'] / X.nbytes:.2f}",
+                "same" if r["same"] else "OTHER",
+            ]
+            for r in results
+        ],
+    )
     print("\n" + text)
     if args.output:
-        print("written:", save("bench_cluster", {"megabytes": X.nbytes / 1e6, "k": k,
-                                                 "runs": results}, args.output))  # fmt: skip
+        print(
+            "written:",
+            save(
+                "bench_cluster",
+                {"megabytes": X.nbytes / 1e6, "k": k, "runs": results},
+                args.output,
+            ),
+        )
         write_table("bench_cluster", about, text, args.output)
 
 

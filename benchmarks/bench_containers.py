@@ -324,8 +324,14 @@ def hash_lines(fast):
     rng = np.random.default_rng(0)
     numbers, texts = rng.normal(size=(n, 50)), rng.choice([f"w{j}" for j in range(1000)], n)
     for name, X in frames_of(numbers, texts):
-        yield Line("hash", f"hash, one text column: {name}", Rows(X), "0.25 s",
-                   beside=Rows(numbers), shape=(n, 51))  # fmt: skip
+        yield Line(
+            "hash",
+            f"hash, one text column: {name}",
+            Rows(X),
+            "0.25 s",
+            beside=Rows(numbers),
+            shape=(n, 51),
+        )
 
 
 CASES = {

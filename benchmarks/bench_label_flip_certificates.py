@@ -163,12 +163,14 @@ def benchmark(title, task, noise, *, n_exact, n_chernoff, repeat):
         lines.append(compare(name, rival, (ours, len(many)), repeat))
 
     points = block[:n_chernoff]
-    lines.append(compare(
-        f"Chernoff margin, {len(points)} points at once",
-        (lambda: newton_on_the_matrix(points, y, noise, n_classes), len(points)),
-        (lambda: chernoff_log_error(points, y, noise, n_classes), len(points)),
-        max(1, repeat // 2),
-    ))  # fmt: skip
+    lines.append(
+        compare(
+            f"Chernoff margin, {len(points)} points at once",
+            (lambda: newton_on_the_matrix(points, y, noise, n_classes), len(points)),
+            (lambda: chernoff_log_error(points, y, noise, n_classes), len(points)),
+            max(1, repeat // 2),
+        )
+    )
     _, newton = newton_on_the_matrix(points[:20], y, noise, n_classes)
     _, ours = chernoff_log_error(points[:20], y, noise, n_classes)
     relative = (ours - newton) / np.maximum(np.abs(newton), 1)

@@ -59,11 +59,15 @@ def report(title, clf, train, test, papers):
     y_pred, radius = clf.certify(test[0])
     seconds = fitted - start, time.perf_counter() - fitted
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"\n{title}\n  {len(train[1])} labels, {len(test[1])} test rows: fit {seconds[0]:.1f} s,"
-          f" certify {seconds[1]:.1f} s, peak memory {peak:.2f} GB")  # fmt: skip
-    print(f"  clean {(y_pred == test[1]).mean():.2%}, median radius "
-          f"{median_certified_radius(test[1], y_pred, radius)}, smallest radius of a correct row "
-          f"{radius[y_pred == test[1]].min()}")  # fmt: skip
+    print(
+        f"\n{title}\n  {len(train[1])} labels, {len(test[1])} test rows: fit {seconds[0]:.1f} s,"
+        f" certify {seconds[1]:.1f} s, peak memory {peak:.2f} GB"
+    )
+    print(
+        f"  clean {(y_pred == test[1]).mean():.2%}, median radius "
+        f"{median_certified_radius(test[1], y_pred, radius)}, smallest radius of a correct row "
+        f"{radius[y_pred == test[1]].min()}"
+    )
     for budget, paper in papers.items():
         ours = certified_accuracy_score(test[1], y_pred, radius, budget)
         print(f"  {budget:5d} flips: {ours:7.2%}   papers {paper:.2%}")
@@ -76,9 +80,12 @@ def pixels(X):
 def one_against_seven(fast, certificate="exact"):
     (X, y), (X_test, y_test) = mnist(fast, (1, 7))
     clf = LabelFlipSmoothingClassifier(
-        Ridge(10 * len(y), fit_intercept=False), representation=PCA(50, random_state=0),
-        certificate=certificate, noise=0.3, classes=[1, 7],
-    )  # fmt: skip
+        Ridge(10 * len(y), fit_intercept=False),
+        representation=PCA(50, random_state=0),
+        certificate=certificate,
+        noise=0.3,
+        classes=[1, 7],
+    )
     title = f"MNIST 1/7, ridge on 50 principal components, {certificate}"
     report(title, clf, (pixels(X), y), (pixels(X_test), y_test), TABLE_1)
 
@@ -90,9 +97,11 @@ def tight(fast):
 def eigenmap(n_components):
     # For the threat of flipped labels any label-free step may be learned from all rows.
     return make_pipeline(
-        Deskew(), HOGFeatures(signed=False), PCA(100, svd_solver="covariance_eigh"),
+        Deskew(),
+        HOGFeatures(signed=False),
+        PCA(100, svd_solver="covariance_eigh"),
         LaplacianEigenmap(n_components, n_jobs=2),
-    )  # fmt: skip
+    )
 
 
 def clusters_of_two(fast):
@@ -108,9 +117,11 @@ def ten_classes(fast):
     train, test = mnist(fast)
     for votes in ("own", "swap"):
         clf = LabelFlipSmoothingClassifier(
-            ClusterVote(KMeans(10, n_init=10), votes=votes), representation=eigenmap(9),
-            classes=range(10), n_jobs=2,
-        )  # fmt: skip
+            ClusterVote(KMeans(10, n_init=10), votes=votes),
+            representation=eigenmap(9),
+            classes=range(10),
+            n_jobs=2,
+        )
         report(f"MNIST, ten classes from raw pixels, votes={votes!r}", clf, train, test, TEN)
 
 
@@ -126,13 +137,15 @@ def neighbours(fast):
 
 def imdb(fast):
     step = 10 if fast else 1
-    train, test = ((X[::step], y[::step]) for X, y in (
-        fetch_imdb(subset=subset, return_X_y=True) for subset in ("train", "test")
-    ))  # fmt: skip
+    train, test = (
+        (X[::step], y[::step])
+        for X, y in (fetch_imdb(subset=subset, return_X_y=True) for subset in ("train", "test"))
+    )
     text = make_pipeline(
-        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=20), TruncatedSVD(20),
+        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=20),
+        TruncatedSVD(20),
         Normalizer(),
-    )  # fmt: skip
+    )
     clf = LabelFlipSmoothingClassifier(
         RidgeClassifier(alpha=300), representation=text, classes=[0, 1]
     )

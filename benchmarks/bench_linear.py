@@ -158,15 +158,19 @@ def main():
     n_train, n_test = (6000, 1000) if args.fast else (60000, 10000)
     members = [120, 300] if args.fast else [1200, 3000]
     print(machine_line())
-    print(f"{args.repeats} interleaved repeats, medians in seconds"
-          f"{' of the processor' if args.cpu else ''}, one thread; "
-          f"the loop by {args.n_clones} of its clones, scaled")  # fmt: skip
+    print(
+        f"{args.repeats} interleaved repeats, medians in seconds"
+        f"{' of the processor' if args.cpu else ''}, one thread; "
+        f"the loop by {args.n_clones} of its clones, scaled"
+    )
     wide, narrow = hog_features(n_train, n_test), ("random", *clusters(n_train, n_test, 100))
     for source, *data in (wide, narrow):
         X, _, X_test = data
         print(f"\n{source}: {len(X)} x {X.shape[1]}, {len(X_test)} test rows")
-        print(f"{'':20}{'ours':>8}{'loop':>14}{'floor':>15}{'loop / ours':>21}{'ours / floor':>26}"
-              f"{'same ballots':>21}")  # fmt: skip
+        print(
+            f"{'':20}{'ours':>8}{'loop':>14}{'floor':>15}{'loop / ours':>21}{'ours / floor':>26}"
+            f"{'same ballots':>21}"
+        )
         print(f"{'':20}" + "    fit certify"[1:] + "    fit certify" * 2)
         for k in args.n_partitions or members:
             for name in args.estimators:

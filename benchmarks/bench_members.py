@@ -66,9 +66,12 @@ def cifar10_member():
         PatchFeatures(512, patch_size=8, whitening=0.01),
     ]
     head = KernelRidgeClassifier(
-        alpha=0.03, width=[2.0, 0.8], blocks=[2088 + 96, 4096 + 4096], n_components=300,
+        alpha=0.03,
+        width=[2.0, 0.8],
+        blocks=[2088 + 96, 4096 + 4096],
+        n_components=300,
         whitening=0.3,
-    )  # fmt: skip
+    )
     return make_pipeline(ImageViews(maps), head)
 
 

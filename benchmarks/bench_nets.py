@@ -51,10 +51,17 @@ class SmallConv(nn.Module):
     def __init__(self, in_channels=1, n_classes=10):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(in_channels, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, n_classes),
-        )  # fmt: skip
+            nn.Conv2d(in_channels, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(32, n_classes),
+        )
 
     def forward(self, x):
         return self.layers(x)
@@ -93,10 +100,17 @@ def compare(k, epochs, repeats):
     for name, (module, arguments) in NETS.items():
         ours = SeededNetClassifier(module, max_epochs=epochs, lr=0.05, classes=range(10), **SGD)
         plain = skorch.NeuralNetClassifier(
-            module, criterion=nn.CrossEntropyLoss, train_split=None, max_epochs=epochs, lr=0.05,
-            batch_size=128, iterator_train__shuffle=True, verbose=0, **SGD,
+            module,
+            criterion=nn.CrossEntropyLoss,
+            train_split=None,
+            max_epochs=epochs,
+            lr=0.05,
+            batch_size=128,
+            iterator_train__shuffle=True,
+            verbose=0,
+            **SGD,
             **{f"module__{key}": value for key, value in arguments.items()},
-        )  # fmt: skip
+        )
         contenders = {
             "stacked": lambda ours=ours: stacked(ours, X, y, k, None),
             "stacked, two jobs": lambda ours=ours: stacked(ours, X, y, k, 2),
@@ -115,8 +129,10 @@ def compare(k, epochs, repeats):
         for base in ("stacked", "stacked, two jobs"):
             for what in ("skorch", "alone"):
                 ratios = [a / b for a, b in zip(times[what], times[base], strict=True)]
-                print(f"  {what} / {base}: {statistics.median(ratios):.1f} "
-                      f"(from {min(ratios):.1f} to {max(ratios):.1f})")  # fmt: skip
+                print(
+                    f"  {what} / {base}: {statistics.median(ratios):.1f} "
+                    f"(from {min(ratios):.1f} to {max(ratios):.1f})"
+                )
 
 
 def median_time(step, repeats):
@@ -157,10 +173,13 @@ def steps(n_slots=8, n_rows=16, repeats=20):
             return vmap(lambda p, x: functional_call(bare, p, (x,)))(weights, X)
 
         ways["torch.func.vmap"] = mapped
-        print(f"  {name}: " + ", ".join(
-            f"{way} {1e3 * median_time(lambda run=run: step(run), repeats) / n_slots:.2f}"
-            for way, run in ways.items()
-        ))  # fmt: skip
+        print(
+            f"  {name}: "
+            + ", ".join(
+                f"{way} {1e3 * median_time(lambda run=run: step(run), repeats) / n_slots:.2f}"
+                for way, run in ways.items()
+            )
+        )
 
 
 def without_running_statistics(module):

@@ -65,8 +65,9 @@ def dask_rows(path, n_rows, n_features, dtype, step=20000):
         return np.array(np.load(path, mmap_mode="r")[slice(*rows), slice(*columns)])
 
     lengths = tuple(min(step, n_rows - start) for start in range(0, n_rows, step))
-    return da.map_blocks(read, chunks=(lengths, (n_features,)), dtype=dtype,
-                         meta=np.empty((0, 0), dtype))  # fmt: skip
+    return da.map_blocks(
+        read, chunks=(lengths, (n_features,)), dtype=dtype, meta=np.empty((0, 0), dtype)
+    )
 
 
 def run(path, y, source, estimator, k, n_test, n_jobs):
@@ -86,9 +87,13 @@ def run(path, y, source, estimator, k, n_test, n_jobs):
     end = time.perf_counter()
     digest = hashlib.blake2b(y_pred.tobytes() + radius.tobytes()).hexdigest()
     return {
-        "fit": middle - start, "certify": end - middle, "digest": digest,
-        "before": before, "fit_peak": after_fit, "radius": float(np.median(radius)),
-    }  # fmt: skip
+        "fit": middle - start,
+        "certify": end - middle,
+        "digest": digest,
+        "before": before,
+        "fit_peak": after_fit,
+        "radius": float(np.median(radius)),
+    }
 
 
 def main():
@@ -116,8 +121,10 @@ def main():
         path = Path(folder) / "rows.npy"
         y = write_rows(path, n, args.n_features)
         size = path.stat().st_size / 1e9
-        print(f"{n} rows x {args.n_features} float32 features, {size:.2f} GB; "
-              f"{k} partitions, {n_test} rows certified, n_jobs={args.n_jobs}")  # fmt: skip
+        print(
+            f"{n} rows x {args.n_features} float32 features, {size:.2f} GB; "
+            f"{k} partitions, {n_test} rows certified, n_jobs={args.n_jobs}"
+        )
         for estimator in names:
             digests = set()
             for source in ("memmap", "Dask", "memory"):
@@ -129,15 +136,27 @@ def main():
                 print(
                     f"  {estimator:18s} {source:7s} fit {result['fit']:7.1f} s, certify "
                     f"{result['certify']:7.1f} s, peak {peak:5.2f} GB (after fit "
-                    f"{result['fit_peak']:.2f}, before it {result['before']:.2f})", flush=True,
-                )  # fmt: skip
-            print(f"  {estimator:18s} certificates of the three are "
-                  + ("identical" if len(digests) == 1 else "DIFFERENT"))  # fmt: skip
+                    f"{result['fit_peak']:.2f}, before it {result['before']:.2f})",
+                    flush=True,
+                )
+            print(
+                f"  {estimator:18s} certificates of the three are "
+                + ("identical" if len(digests) == 1 else "DIFFERENT")
+            )
     text = table(
         ["Members", "k", "Rows in", "fit (s)", "certify (s)", "peak memory (GB)"],
-        [[r["estimator"], k, r["source"], f"{r['fit']:.1f}", f"{r['certify']:.1f}",
-          f"{r['peak']:.2f}"] for r in results],
-    )  # fmt: skip
+        [
+            [
+                r["estimator"],
+                k,
+                r["source"],
+                f"{r['fit']:.1f}",
+                f"{r['certify']:.1f}",
+                f"{r['peak']:.2f}",
+            ]
+            for r in results
+        ],
+    )
     print("\n" + text)
     if args.output:
         runs = {"gigabytes": size, "k": k, "n_test": n_test, "runs": results}

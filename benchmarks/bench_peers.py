@@ -73,10 +73,14 @@ OTHERS = {"tree": DecisionTreeClassifier()}
 HAS_NETS = all(importlib.util.find_spec(name) for name in ("torch", "skorch"))
 NAMES = [*LINEAR, *OTHERS, *(["net"] if HAS_NETS else []), "hashing"]
 LABELS = {
-    "ridge": "ridge", "logistic": "logistic regression", "lda": "LDA",
-    "centroid": "nearest centroid", "tree": "decision tree", "net": "small net",
+    "ridge": "ridge",
+    "logistic": "logistic regression",
+    "lda": "LDA",
+    "centroid": "nearest centroid",
+    "tree": "decision tree",
+    "net": "small net",
     "hashing": "hashing",
-}  # fmt: skip
+}
 
 
 def small_net():
@@ -86,14 +90,17 @@ def small_net():
     from certified_ensembles.nets import SeededNetClassifier
 
     def perceptron(n_features, n_classes):
-        return nn.Sequential(
-            nn.Linear(n_features, 64), nn.ReLU(), nn.Linear(64, n_classes)
-        )  # fmt: skip
+        return nn.Sequential(nn.Linear(n_features, 64), nn.ReLU(), nn.Linear(64, n_classes))
 
     return SeededNetClassifier(
-        perceptron, classes=range(10), optimizer=optim.SGD, optimizer__momentum=0.9, lr=0.05,
-        max_epochs=20, batch_size=32,
-    )  # fmt: skip
+        perceptron,
+        classes=range(10),
+        optimizer=optim.SGD,
+        optimizer__momentum=0.9,
+        lr=0.05,
+        max_epochs=20,
+        batch_size=32,
+    )
 
 
 def member(name):
@@ -150,12 +157,16 @@ def one_case(name, data, k, args):
     runs = interleaved(timers, args.repeats)
     totals = {one: [r["total"] for r in result] for one, result in runs.items()}
     result = {
-        "member": name, "n": len(case.y), "n_test": len(case.X_test), "k": k,
+        "member": name,
+        "n": len(case.y),
+        "n_test": len(case.X_test),
+        "k": k,
         "n_jobs": case.n_jobs,
-        "n_features": int(np.prod(case.X.shape[1:])), "n_members_run": case.n_members,
+        "n_features": int(np.prod(case.X.shape[1:])),
+        "n_members_run": case.n_members,
         "seconds": {o: {p: median([r[p] for r in rs]) for p in rs[0]} for o, rs in runs.items()},
         "ratio": {o: spread_of_ratio(t, totals["ours"]) for o, t in totals.items() if o != "ours"},
-    }  # fmt: skip
+    }
     limit = "floor" if name in LINEAR else "bare"
     result["over_limit"] = spread_of_ratio(totals["ours"], totals[limit])
     return result
@@ -171,19 +182,27 @@ def hashing(data, args):
         function(rows)
         return (time.perf_counter() - start) * factor
 
-    runs = interleaved({
-        "ours": lambda: timed(ContentHasher(), X),
-        "loop": lambda: timed(hash_by_row, few, share),
-        "toolbox": lambda: timed(hash_of_toolbox, few, share),
-        "floor": lambda: timed(hash_floor, few, share),
-    }, args.repeats)  # fmt: skip
+    runs = interleaved(
+        {
+            "ours": lambda: timed(ContentHasher(), X),
+            "loop": lambda: timed(hash_by_row, few, share),
+            "toolbox": lambda: timed(hash_of_toolbox, few, share),
+            "floor": lambda: timed(hash_floor, few, share),
+        },
+        args.repeats,
+    )
     return {
-        "member": "hashing", "n": len(X), "n_test": 0, "k": 0, "n_members_run": 0, "n_jobs": 1,
+        "member": "hashing",
+        "n": len(X),
+        "n_test": 0,
+        "k": 0,
+        "n_members_run": 0,
+        "n_jobs": 1,
         "n_features": int(np.prod(X.shape[1:])),
         "seconds": {o: {"total": median(r)} for o, r in runs.items()},
         "ratio": {o: spread_of_ratio(r, runs["ours"]) for o, r in runs.items() if o != "ours"},
         "over_limit": spread_of_ratio(runs["ours"], runs["floor"]),
-    }  # fmt: skip
+    }
 
 
 def store(data, folder):
@@ -201,23 +220,30 @@ def peaks(name, data, k, args, folder):
     holders = [one for one in ("ours", "loop", "toolbox") if one in contenders_of(name)]
     return {
         one: in_own_process(memory_of, one, *how)[1]
-        for one in ["nothing", *holders] if one not in args.without
-    }  # fmt: skip
+        for one in ["nothing", *holders]
+        if one not in args.without
+    }
 
 
 def memory_of(one, name, paths, k, n_jobs, in_file):
     """Fit and ask in a process of its own, whose memory is what counts."""
     case = Case(
-        np.load(paths[0], mmap_mode="r" if in_file else None), np.load(paths[1]),
-        np.load(paths[2]), member(name), k, n_jobs,
-    )  # fmt: skip
+        np.load(paths[0], mmap_mode="r" if in_file else None),
+        np.load(paths[1]),
+        np.load(paths[2]),
+        member(name),
+        k,
+        n_jobs,
+    )
     if one != "nothing":
         run(one, case)
 
 
 def show(result):
-    print(f"\n{name_of(result)}, {result['n']} rows x {result['n_features']}, "
-          f"{result['n_test']} test rows, k = {result['k']}")  # fmt: skip
+    print(
+        f"\n{name_of(result)}, {result['n']} rows x {result['n_features']}, "
+        f"{result['n_test']} test rows, k = {result['k']}"
+    )
     for one, parts in result["seconds"].items():
         scaled = one not in ("ours", "floor") and 0 < result["n_members_run"] < result["k"]
         ratio = result["ratio"].get(one)
@@ -244,18 +270,37 @@ def as_table(results):
 
         peak = r.get("peak", {})
         rivals = [f"{one} {peak[one]:.2f}" for one in ("loop", "toolbox") if one in peak]
-        lines.append([
-            name_of(r), f"{r['n']:,} x {r['n_features']}", r["k"] or "",
-            f"{r['seconds']['ours']['total']:.2f}", cell("loop"), cell("plain"), cell("bagging"),
-            cell("toolbox"), show_ratio(r["over_limit"]),
-            f"{r['product_seconds'] / r['n_jobs']:.2f}" if r["member"] in LINEAR else "",
-            f"{peak['ours']:.2f}; {', '.join(rivals)}" if peak else "",
-        ])  # fmt: skip
+        lines.append(
+            [
+                name_of(r),
+                f"{r['n']:,} x {r['n_features']}",
+                r["k"] or "",
+                f"{r['seconds']['ours']['total']:.2f}",
+                cell("loop"),
+                cell("plain"),
+                cell("bagging"),
+                cell("toolbox"),
+                show_ratio(r["over_limit"]),
+                f"{r['product_seconds'] / r['n_jobs']:.2f}" if r["member"] in LINEAR else "",
+                f"{peak['ours']:.2f}; {', '.join(rivals)}" if peak else "",
+            ]
+        )
     return table(
-        ["Members", "Rows", "k", "ours (s)", "loop / ours", "plain loop / ours", "bagging / ours",
-         "toolbox / ours", "ours / limit", "products at that rate (s)",
-         "peak memory (GB): ours; others"], lines,
-    )  # fmt: skip
+        [
+            "Members",
+            "Rows",
+            "k",
+            "ours (s)",
+            "loop / ours",
+            "plain loop / ours",
+            "bagging / ours",
+            "toolbox / ours",
+            "ours / limit",
+            "products at that rate (s)",
+            "peak memory (GB): ours; others",
+        ],
+        lines,
+    )
 
 
 def draw(results, path):
@@ -279,15 +324,21 @@ def draw(results, path):
             if ratio.get(name):
                 middle, low, high = ratio[name]
                 ax.barh(
-                    i + 0.16 * (j - 2), middle, 0.16, color=colors[name],
-                    xerr=[[middle - low], [high - middle]], error_kw={"lw": 0.8},
+                    i + 0.16 * (j - 2),
+                    middle,
+                    0.16,
+                    color=colors[name],
+                    xerr=[[middle - low], [high - middle]],
+                    error_kw={"lw": 0.8},
                     label=labels.pop(name, None),
-                )  # fmt: skip
+                )
     ax.axvline(1, color="k", lw=1)
     ax.set(
-        xscale="log", xlabel="time over ours (1 = as fast)", yticks=range(len(results)),
+        xscale="log",
+        xlabel="time over ours (1 = as fast)",
+        yticks=range(len(results)),
         yticklabels=[f"{name_of(r)}, n = {r['n']:,}, k = {r['k']}" for r in results],
-    )  # fmt: skip
+    )
     ax.invert_yaxis()
     ax.margins(y=0.01)
     ax.legend(loc="lower right", fontsize=8)
@@ -353,8 +404,10 @@ def main():
         f"{limits['bandwidth'] / 1e9:.1f} GB/s copied"
     )
     print(about)
-    print(f"n_jobs={args.n_jobs}, {args.repeats} interleaved repeats, medians in seconds; "
-          f"* = scaled from {args.subset} members")  # fmt: skip
+    print(
+        f"n_jobs={args.n_jobs}, {args.repeats} interleaved repeats, medians in seconds; "
+        f"* = scaled from {args.subset} members"
+    )
     names = args.only or NAMES
     results = earlier(args.output) if args.add else []
 

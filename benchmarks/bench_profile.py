@@ -23,23 +23,27 @@ from certified_ensembles import DeepPartitionAggregation
 # What is called, by the ends of file and function.
 CALLS = {
     "training": [
-        ("_linear/trainer.py", "__call__"), ("tree/_classes.py", "fit"),
+        ("_linear/trainer.py", "__call__"),
+        ("tree/_classes.py", "fit"),
         ("nets/_classifier.py", "fit_together"),
     ],
     "products": [("_linear/scoring.py", "__iter__")],
     "predictions": [
-        ("tree/_classes.py", "predict"), ("nets/_classifier.py", "scores_together"),
+        ("tree/_classes.py", "predict"),
+        ("nets/_classifier.py", "scores_together"),
     ],
     "BLAKE2b": [("~", "'update' of '_blake2.blake2b'"), ("~", "'digest' of '_blake2.blake2b'")],
     "bytes to hash": [("_rows.py", "_dense_parts"), ("hashers.py", "_digests")],
     "rows of members": [("_training.py", "_in_order"), ("_training.py", "job")],
     "weights in stacks": [("_linear/scoring.py", "_fill")],
     "best class": [("_linear/scoring.py", "choices"), ("_linear/scoring.py", "counts")],
-}  # fmt: skip
+}
 # What runs inside another part does not count there.
 INSIDE = {
-    "bytes to hash": "BLAKE2b", "products": "weights in stacks", "best class": "products",
-}  # fmt: skip
+    "bytes to hash": "BLAKE2b",
+    "products": "weights in stacks",
+    "best class": "products",
+}
 OWN = ["training", "products", "predictions"]
 
 
@@ -50,9 +54,10 @@ def cumulative(stats, names):
         for end, name in names:
             if file.endswith(end) and (name in function if file == "~" else name == function):
                 ours = sum(
-                    callers[c][3] for c in callers
+                    callers[c][3]
+                    for c in callers
                     if any(c[0].endswith(e) and c[2] == n for e, n in names)
-                )  # fmt: skip
+                )
                 total += below - ours
     return total
 
@@ -89,16 +94,24 @@ def main():
         result["everything else"] = 1 - sum(result.values())
         results.append({"member": name, "seconds": total, "shares": result})
         own = sum(result[part] for part in OWN)
-        print(f"{LABELS[name]:20s} {total:6.1f} s, of the estimator {own:.0%}: "
-              + ", ".join(f"{part} {share:.1%}" for part, share in result.items()),
-              flush=True)  # fmt: skip
+        print(
+            f"{LABELS[name]:20s} {total:6.1f} s, of the estimator {own:.0%}: "
+            + ", ".join(f"{part} {share:.1%}" for part, share in result.items()),
+            flush=True,
+        )
     parts = list(results[0]["shares"])
     text = table(
         ["Members", "seconds", "estimator's own", *parts],
-        [[LABELS[r["member"]], f"{r['seconds']:.1f}",
-          f"{sum(r['shares'][part] for part in OWN):.0%}",
-          *(f"{r['shares'][part]:.1%}" for part in parts)] for r in results],
-    )  # fmt: skip
+        [
+            [
+                LABELS[r["member"]],
+                f"{r['seconds']:.1f}",
+                f"{sum(r['shares'][part] for part in OWN):.0%}",
+                *(f"{r['shares'][part]:.1%}" for part in parts),
+            ]
+            for r in results
+        ],
+    )
     print("\n" + text)
     if args.output:
         print("written:", save("bench_profile", {"k": k, "n": n, "runs": results}, args.output))

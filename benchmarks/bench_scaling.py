@@ -108,9 +108,13 @@ def draw(results, path):
         shown = [r for r in results if (r["what"], r["against"]) == (what, against)]
         for r in shown:
             ax.loglog(
-                r["sizes"], r["seconds"], "o-", ms=3, color=colors[r["member"]],
+                r["sizes"],
+                r["seconds"],
+                "o-",
+                ms=3,
+                color=colors[r["member"]],
                 label=f"{r['member']}: {r['exponent']:.2f}",
-            )  # fmt: skip
+            )
         ends = [min(r["sizes"][0] for r in shown), max(r["sizes"][-1] for r in shown)]
         ax.set(xlabel=against, title=what)
         ax.set_xticks(ends, [f"{size:,}" for size in ends])
@@ -145,20 +149,38 @@ def main():
             ).items():
                 runs = interleaved(timers, args.repeats)
                 seconds = [median(times) for times in runs.values()]
-                results.append({
-                    "member": name, "what": what, "against": against, "sizes": list(runs),
-                    "seconds": seconds, "exponent": fitted_exponent(list(runs), seconds),
-                })  # fmt: skip
+                results.append(
+                    {
+                        "member": name,
+                        "what": what,
+                        "against": against,
+                        "sizes": list(runs),
+                        "seconds": seconds,
+                        "exponent": fitted_exponent(list(runs), seconds),
+                    }
+                )
                 r = results[-1]
-                print(f"{name:20s} {what} against {against:20s} exponent {r['exponent']:.2f}   "
-                      + "  ".join(f"{n}: {s:.2f} s" for n, s in zip(r["sizes"], seconds,
-                                                                    strict=True)),
-                      flush=True)  # fmt: skip
+                print(
+                    f"{name:20s} {what} against {against:20s} exponent {r['exponent']:.2f}   "
+                    + "  ".join(
+                        f"{n}: {s:.2f} s" for n, s in zip(r["sizes"], seconds, strict=True)
+                    ),
+                    flush=True,
+                )
     text = table(
         ["Members", "Time to", "against", "exponent", "largest size", "seconds there"],
-        [[r["member"], r["what"], r["against"], f"{r['exponent']:.2f}", f"{r['sizes'][-1]:,}",
-          f"{r['seconds'][-1]:.2f}"] for r in results],
-    )  # fmt: skip
+        [
+            [
+                r["member"],
+                r["what"],
+                r["against"],
+                f"{r['exponent']:.2f}",
+                f"{r['sizes'][-1]:,}",
+                f"{r['seconds'][-1]:.2f}",
+            ]
+            for r in results
+        ],
+    )
     print("\n" + text)
     if args.output:
         path = save("bench_scaling", results, args.output)

@@ -78,10 +78,12 @@ def eigenmap_of_mnist(args):
     with tempfile.TemporaryDirectory() as folder:
         for k, (target, paper) in wanted.items():
             clf = SemiSupervisedDPA(
-                NearestCentroid(), k // 10 if args.fast else k,
+                NearestCentroid(),
+                k // 10 if args.fast else k,
                 representation=make_pipeline(*gradients(), LaplacianEigenmap(9, n_jobs=2)),
-                classes=range(10), n_jobs=2,
-            )  # fmt: skip
+                classes=range(10),
+                n_jobs=2,
+            )
             start = time.perf_counter()
             # The representation is the same for all k. Fitted once, then taken from disk.
             quiet(clf.set_params(memory=Memory(folder, verbose=0)).fit, X, y)
@@ -98,10 +100,12 @@ def eigenmap_of_mnist(args):
 def one_label(args):
     X, y, X_test, y_test = mnist(args.fast, (1, 7))
     clf = SemiSupervisedDPA(
-        ClusterVote(KMeans(2, n_init=10), votes="swap"), "n_samples",
+        ClusterVote(KMeans(2, n_init=10), votes="swap"),
+        "n_samples",
         representation=make_pipeline(*gradients(), LaplacianEigenmap(1, n_jobs=2)),
-        classes=[1, 7], n_jobs=2,
-    )  # fmt: skip
+        classes=[1, 7],
+        n_jobs=2,
+    )
     start = time.perf_counter()
     y_pred, radius = clf.fit(X, y).certify(X_test)
     correct = y_pred == y_test
@@ -177,10 +181,12 @@ def heads(args):
     steps = make_pipeline(*gradients())
     data = steps.fit_transform(X), y, steps.transform(X_test)
     k = 120 if args.fast else 1200
-    print(f"\n{len(y)} x {data[0].shape[1]} features ({data[0].dtype}), k = {k}, fit and certify "
-          f"{len(X_test)} rows, one BLAS thread, medians of {args.repeats} interleaved. The loop "
-          f"of clones is one process; every {LOOP_STEP}th member of it is run, and scaled. The "
-          "workers of two jobs are up before the clock starts.")  # fmt: skip
+    print(
+        f"\n{len(y)} x {data[0].shape[1]} features ({data[0].dtype}), k = {k}, fit and certify "
+        f"{len(X_test)} rows, one BLAS thread, medians of {args.repeats} interleaved. The loop "
+        f"of clones is one process; every {LOOP_STEP}th member of it is run, and scaled. The "
+        "workers of two jobs are up before the clock starts."
+    )
     two_jobs(RidgeClassifier(), k, *data)
     for name, head in {
         "softmax, C = 1": LogisticRegression(),
@@ -235,9 +241,11 @@ def members(args):
             seconds = time.perf_counter() - start
             medians.append(median_certified_radius(y_test, y_pred, radius))
             radii.append(radius)
-            print(f"\nMNIST, ridge on an eigenmap, k = {k}, certificate={certificate!r}: "
-                  f"{seconds:.1f} s, clean {(y_pred == y_test).mean():.2%}, median "
-                  f"{medians[-1]}")  # fmt: skip
+            print(
+                f"\nMNIST, ridge on an eigenmap, k = {k}, certificate={certificate!r}: "
+                f"{seconds:.1f} s, clean {(y_pred == y_test).mean():.2%}, median "
+                f"{medians[-1]}"
+            )
         beside("median by members / by ballots", f"{medians[1] / medians[0]:.2f}", target)
         beside("rows below the certificate of the ballots", (radii[1] < radii[0]).sum(), 0)
 
@@ -289,8 +297,10 @@ def attack(args):
                 n_within += within.sum()
                 n_beaten += (changed & within).sum()
                 n_beyond += (changed & ~within).sum()
-        print(f"\nattacks on k = {k}, certificate={certificate!r}: {2 * len(kinds) * len(places)} "
-              f"poisoned fits, {n_within} predictions within their radius")  # fmt: skip
+        print(
+            f"\nattacks on k = {k}, certificate={certificate!r}: {2 * len(kinds) * len(places)} "
+            f"poisoned fits, {n_within} predictions within their radius"
+        )
         beside("predictions changed within the radius", n_beaten, 0)
         beside("predictions changed beyond it", n_beyond, "> 0, or the attacks are idle")
 

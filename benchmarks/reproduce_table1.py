@@ -142,9 +142,12 @@ def classifier(module, settings, n_classes, args, **params):
         epochs = 3 if module is NetworkInNetwork else 30
         settings = settings | {"max_epochs": epochs, "lr_milestones": (), "lr": 0.05}
     return SeededNetClassifier(
-        module, classes=list(range(n_classes)), device=args.device, precision=args.precision,
+        module,
+        classes=list(range(n_classes)),
+        device=args.device,
+        precision=args.precision,
         **settings | params,
-    )  # fmt: skip
+    )
 
 
 def net_of_dpa(dataset, X, n_classes, args):
@@ -158,8 +161,12 @@ def net_of_dpa(dataset, X, n_classes, args):
 
 def representation_of(dataset, X, args):
     """Return an unfitted representation, with the paper's settings but for --fast."""
-    common = {"device": args.device, "precision": args.precision, "checkpoint": args.checkpoint,
-              "verbose": 1 - args.fast}  # fmt: skip
+    common = {
+        "device": args.device,
+        "precision": args.precision,
+        "checkpoint": args.checkpoint,
+        "verbose": 1 - args.fast,
+    }
     if dataset == "mnist":
         if args.fast:
             common |= {"width": FAST_WIDTH, "epochs": 2, "padding": X.shape[2] // 8}
@@ -185,9 +192,12 @@ def ensemble(method, estimator, k, n_classes, representation, hasher, partitione
     if method == "dpa":
         return DeepPartitionAggregation(estimator, k, hasher=hasher, **common)
     return SemiSupervisedDPA(
-        estimator, k, representation=FrozenEstimator(representation), partitioner=partitioner,
+        estimator,
+        k,
+        representation=FrozenEstimator(representation),
+        partitioner=partitioner,
         **common,
-    )  # fmt: skip
+    )
 
 
 def measure(clf, X, y, X_test, y_test):
@@ -229,8 +239,20 @@ def print_head(args, device):
             "k as much smaller: only the form of the table is the paper's."
         )
     print(f"Device: {device}. Radii in insertions and deletions (dpa) or label flips (ss-dpa).")
-    print_row("dataset", "method", "k", "median", "(paper)", "clean", "(paper)", "base", "(paper)",
-              "fit", "s / member", "ask")  # fmt: skip
+    print_row(
+        "dataset",
+        "method",
+        "k",
+        "median",
+        "(paper)",
+        "clean",
+        "(paper)",
+        "base",
+        "(paper)",
+        "fit",
+        "s / member",
+        "ask",
+    )
 
 
 def device_name(device):
@@ -240,14 +262,21 @@ def device_name(device):
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", nargs="+", choices=list(N_CLASSES), default=list(N_CLASSES))
-    parser.add_argument("--method", nargs="+", choices=["dpa", "ss-dpa"],
-                        default=["dpa", "ss-dpa"])  # fmt: skip
-    parser.add_argument("--k", nargs="+", type=int, default=None,
-                        help="numbers of partitions; all of the paper's by default")  # fmt: skip
+    parser.add_argument(
+        "--method", nargs="+", choices=["dpa", "ss-dpa"], default=["dpa", "ss-dpa"]
+    )
+    parser.add_argument(
+        "--k",
+        nargs="+",
+        type=int,
+        default=None,
+        help="numbers of partitions; all of the paper's by default",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--equalize", action="store_true",
-                        help="equalise the histograms of GTSRB, as in Table 4")  # fmt: skip
+    parser.add_argument(
+        "--equalize", action="store_true", help="equalise the histograms of GTSRB, as in Table 4"
+    )
     parser.add_argument("--fast", action="store_true", help="all rows in a minute on two cores")
     parser.add_argument("--memory", default=None, help="folder for trained members")
     parser.add_argument("--checkpoint", default=None, help="folder for representations")
@@ -287,9 +316,12 @@ def main():
             if method == "ss-dpa":
                 start = time.perf_counter()
                 representation = representation_of(dataset, X, args).fit(X)
-                print(f"{type(representation).__name__} of {dataset}: "
-                      f"{time.perf_counter() - start:.1f} s, last loss "
-                      f"{representation.losses_[-1]:.3f}", flush=True)  # fmt: skip
+                print(
+                    f"{type(representation).__name__} of {dataset}: "
+                    f"{time.perf_counter() - start:.1f} s, last loss "
+                    f"{representation.losses_[-1]:.3f}",
+                    flush=True,
+                )
             for k in args.k or PAPER[dataset, method]:
                 used = max(5, round(k * len(X) / 60_000)) if args.fast else k
                 estimator = (
@@ -298,14 +330,27 @@ def main():
                     else head_on(representation, N_CLASSES[dataset], args)
                 )
                 clf = ensemble(
-                    method, estimator, used, N_CLASSES[dataset], representation, hasher,
-                    partitioner, args,
-                )  # fmt: skip
+                    method,
+                    estimator,
+                    used,
+                    N_CLASSES[dataset],
+                    representation,
+                    hasher,
+                    partitioner,
+                    args,
+                )
                 result, (fit, ask) = measure(clf, X, y, X_test, y_test)
                 theirs = cells(paper[k]) if k in paper else ("-", "-", "-")
                 pairs = [cell for both in zip(cells(result), theirs, strict=True) for cell in both]
-                print_row(dataset, method, used, *pairs, f"{fit:.1f} s", f"{fit / used:.3f}",
-                          f"{ask:.1f} s")  # fmt: skip
+                print_row(
+                    dataset,
+                    method,
+                    used,
+                    *pairs,
+                    f"{fit:.1f} s",
+                    f"{fit / used:.3f}",
+                    f"{ask:.1f} s",
+                )
         del images, images_test
     print(f"{time.perf_counter() - started:.0f} s in all, on {device_name(args.device)}")
     if args.fast:

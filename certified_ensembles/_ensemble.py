@@ -349,10 +349,14 @@ class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if y is not None and not known.all():
             ballots, y_true = ballots[known], y_true[known]
         return collective_survivors(
-            ballots, len(self.classes_), budget * self._operation_cost(threat),
-            spread=self.spread_, y_true=y_true, open_set=self._open_set,
+            ballots,
+            len(self.classes_),
+            budget * self._operation_cost(threat),
+            spread=self.spread_,
+            y_true=y_true,
+            open_set=self._open_set,
             time_limit=time_limit,
-        )  # fmt: skip
+        )
 
     # ------------------------------------------------------------ scikit-learn
 

@@ -21,8 +21,13 @@ from ._data.containers import as_table, take
 from ._data.out_of_core import forget_pages, is_stored
 from ._data.table import Table
 
-__all__ = ["ContentHasher", "PixelSumHasher", "assign_partitions", "canonical_order",
-           "resolve_hasher"]  # fmt: skip
+__all__ = [
+    "ContentHasher",
+    "PixelSumHasher",
+    "assign_partitions",
+    "canonical_order",
+    "resolve_hasher",
+]
 
 _N_PROBED = 8
 # Bytes from which hashlib lets other threads run.
@@ -98,9 +103,9 @@ class ContentHasher(BaseEstimator):
                 for row, label in zip(canonical_bytes(X), canonical_bytes(y), strict=True)
             )
             parts = [(b"", rows)]
-        digests = b"".join(itertools.chain.from_iterable(
-            _digests(tag, rows, key) for tag, rows in parts
-        ))  # fmt: skip
+        digests = b"".join(
+            itertools.chain.from_iterable(_digests(tag, rows, key) for tag, rows in parts)
+        )
         return (np.frombuffer(digests, dtype="<u8") >> np.uint64(1)).astype(np.int64)
 
 

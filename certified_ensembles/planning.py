@@ -215,12 +215,20 @@ def plan_partitions(
             ballots, np.searchsorted(labels, y_val), len(labels), k, cost, classes is None
         )
         radius = vote.imagine(ballots, _N_DRAWS, rng)
-        entries.append((
-            k, len(rows), (ballots == vote.codes[:, None]).sum() / max((ballots >= 0).sum(), 1),
-            _accuracy(radius), vote.error(_accuracy, rng), _median(radius),
-            vote.error(_median, rng), (radius.ravel()[:, None] >= budgets).mean(axis=0),
-            seconds[0] * k, seconds[1] * k / len(y_val) * 1000,
-        ))  # fmt: skip
+        entries.append(
+            (
+                k,
+                len(rows),
+                (ballots == vote.codes[:, None]).sum() / max((ballots >= 0).sum(), 1),
+                _accuracy(radius),
+                vote.error(_accuracy, rng),
+                _median(radius),
+                vote.error(_median, rng),
+                (radius.ravel()[:, None] >= budgets).mean(axis=0),
+                seconds[0] * k,
+                seconds[1] * k / len(y_val) * 1000,
+            )
+        )
     columns = [np.array(column) for column in zip(*entries, strict=True)]
     return PartitionPlan(*columns[:7], budgets, *columns[7:])
 
@@ -363,8 +371,9 @@ def _concentration(wrong):
     def surprise(log_alpha):
         alpha = np.exp(log_alpha)
         return -(
-            gammaln(n_wrong * alpha) - gammaln(n_wrong * alpha + total)
+            gammaln(n_wrong * alpha)
+            - gammaln(n_wrong * alpha + total)
             + (gammaln(wrong + alpha) - gammaln(alpha)).sum(axis=1)
-        ).sum()  # fmt: skip
+        ).sum()
 
     return float(np.exp(minimize_scalar(surprise, bounds=(-7, 5), method="bounded").x))

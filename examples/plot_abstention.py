@@ -66,19 +66,26 @@ def compare(X_train, y_train, X_test, y_test):
         (line,) = ax.plot(curve.coverage, curve.accuracy, label=name)
         print(f"{name}:")
         for r in (r for r in marks if r < len(curve.min_radius)):
-            print(f"  radius >= {r:3}: {curve.coverage[r]:6.1%} answered, "
-                  f"{curve.accuracy[r]:.2%} of the answers right")  # fmt: skip
+            print(
+                f"  radius >= {r:3}: {curve.coverage[r]:6.1%} answered, "
+                f"{curve.accuracy[r]:.2%} of the answers right"
+            )
             ax.plot(curve.coverage[r], curve.accuracy[r], "o", color=line.get_color(), ms=5)
             ax.annotate(
-                f"{r}", (curve.coverage[r], curve.accuracy[r]), side, fontsize=9,
-                color=line.get_color(), textcoords="offset points",
+                f"{r}",
+                (curve.coverage[r], curve.accuracy[r]),
+                side,
+                fontsize=9,
+                color=line.get_color(),
+                textcoords="offset points",
                 ha="left" if side[0] > 0 else "right",
-            )  # fmt: skip
+            )
     ax.set(
         xlabel="Coverage: share of test images that are answered",
-        ylabel="Accuracy of the answers", title="Each mark: the least radius asked for",
+        ylabel="Accuracy of the answers",
+        title="Each mark: the least radius asked for",
         xlim=(0, 1.04),
-    )  # fmt: skip
+    )
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1, decimals=1))
     ax.spines[["top", "right"]].set_visible(False)
@@ -87,8 +94,10 @@ def compare(X_train, y_train, X_test, y_test):
     # Whoever has settled on a threshold wraps the classifier, fitted or not.
     careful = CertifiedAbstention(FrozenEstimator(clf), min_radius=marks[2])
     y_pred, kept = careful.fit(X_train, y_train).certify(X_test)
-    print(f"The first test image is a {y_pred[0]}, and is still answered so after "
-          f"any {kept[0]} insertions and deletions")  # fmt: skip
+    print(
+        f"The first test image is a {y_pred[0]}, and is still answered so after "
+        f"any {kept[0]} insertions and deletions"
+    )
 
 
 try:

@@ -142,8 +142,12 @@ pointwise, collective = (
 _, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 ax.step(budgets, 100 * pointwise, where="post", label="each test image has its own attacker")
 ax.step(budgets, 100 * collective, where="post", label="one attacker for all of them")
-ax.set(xlabel="inserted plus deleted training images", ylabel="certified accuracy (%)",
-       title=f"Digits, {n_partitions} partitions", ylim=(0, 100))  # fmt: skip
+ax.set(
+    xlabel="inserted plus deleted training images",
+    ylabel="certified accuracy (%)",
+    title=f"Digits, {n_partitions} partitions",
+    ylim=(0, 100),
+)
 ax.legend(frameon=False)
 for b, one, other in zip(budgets, pointwise, collective, strict=True):
     print(f"{b:2} poisoned images: {one:.1%} certified one by one, {other:.1%} together")

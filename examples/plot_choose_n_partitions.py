@@ -97,15 +97,25 @@ fig, (left, right) = plt.subplots(
 left.imshow(table, cmap="Blues", vmin=0, vmax=1.7, aspect="auto")
 for i, j in np.ndindex(table.shape):
     is_best = table[i, j] == table[:, j].max()
-    left.text(j, i, f"{100 * table[i, j]:.0f}", ha="center", va="center",
-              weight="bold" if is_best else None)  # fmt: skip
+    left.text(
+        j,
+        i,
+        f"{100 * table[i, j]:.0f}",
+        ha="center",
+        va="center",
+        weight="bold" if is_best else None,
+    )
     if is_best:
         left.add_patch(plt.Rectangle((j - 0.47, i - 0.47), 0.94, 0.94, fill=False, lw=1.8))
 left.set(
-    xticks=range(len(BUDGETS)), xticklabels=BUDGETS, yticks=range(len(GRID)), yticklabels=GRID,
-    xlabel="Attacker's budget (insertions + deletions)", ylabel="Partitions",
+    xticks=range(len(BUDGETS)),
+    xticklabels=BUDGETS,
+    yticks=range(len(GRID)),
+    yticklabels=GRID,
+    xlabel="Attacker's budget (insertions + deletions)",
+    ylabel="Partitions",
     title="Certified accuracy on trusted rows, %",
-)  # fmt: skip
+)
 for name, (y_pred, radius) in promises.items():
     CertifiedAccuracyDisplay.from_predictions(
         y_test, y_pred, radius, threat="insertion_deletion", name=name, ax=right

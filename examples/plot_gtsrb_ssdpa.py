@@ -89,9 +89,12 @@ def by_first_column(rows):
 def vote(k, partitioner, place, train, Z, Z_test):
     unseen = np.column_stack([np.zeros(len(Z_test)), Z_test])  # a test row has no place
     clf = SemiSupervisedDPA(
-        RidgeClassifier(0.1), n_partitions=k, partitioner=partitioner,
-        representation=drop_place, classes=range(43),
-    )  # fmt: skip
+        RidgeClassifier(0.1),
+        n_partitions=k,
+        partitioner=partitioner,
+        representation=drop_place,
+        classes=range(43),
+    )
     return clf.fit(np.column_stack([place, Z]), train.target).certify(unseen)
 
 

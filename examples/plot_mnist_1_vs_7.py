@@ -141,8 +141,13 @@ fig, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharey=True, layout="constrain
 for ax, (title, estimator) in zip(axes, classifiers.items(), strict=True):
     print(f"{title}, certified against", *(f"{budget}" for budget in columns), "flips:")
     draw(ax, estimator)
-    ax.set(title=title, xscale="log", xlim=(1, budgets[-1]), ylim=(0, 1.02),
-           xlabel=f"label flips, of {n_train:,}")  # fmt: skip
+    ax.set(
+        title=title,
+        xscale="log",
+        xlim=(1, budgets[-1]),
+        ylim=(0, 1.02),
+        xlabel=f"label flips, of {n_train:,}",
+    )
     ax.grid(alpha=0.15)
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("right, in spite of that many flips")

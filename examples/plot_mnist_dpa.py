@@ -63,8 +63,15 @@ def compare(X_train, y_train, X_test, y_test):
             color = display.line_.get_color()
             ax.plot(paper_median, 0.5, "o", color=color, mfc="white", mew=2, ms=8, zorder=3)
     if k in PAPER:
-        ax.annotate("the paper's medians:\n448 and 509", (448, 0.5), (-9, 0), va="center",
-                    ha="right", textcoords="offset points", fontsize=9.5)  # fmt: skip
+        ax.annotate(
+            "the paper's medians:\n448 and 509",
+            (448, 0.5),
+            (-9, 0),
+            va="center",
+            ha="right",
+            textcoords="offset points",
+            fontsize=9.5,
+        )
     ax.set_title(f"MNIST, {N_TRAIN:,} training images")
 
 

@@ -93,8 +93,15 @@ def compare_partitions(Z_train, y_train, Z_test, y_test):
             color = display.line_.get_color()
             ax.plot(paper_median, 0.5, "o", color=color, mfc="white", mew=2, ms=8, zorder=3)
     if not FAST:
-        ax.annotate("the paper's medians:\n485 and 645", (485, 0.5), (-9, 0), va="center",
-                    ha="right", textcoords="offset points", fontsize=9.5)  # fmt: skip
+        ax.annotate(
+            "the paper's medians:\n485 and 645",
+            (485, 0.5),
+            (-9, 0),
+            va="center",
+            ha="right",
+            textcoords="offset points",
+            fontsize=9.5,
+        )
     ax.set_title(f"MNIST, {N_TRAIN:,} labels")
 
 
@@ -111,9 +118,12 @@ def compare_seeds(Z_train, y_train, Z_test, y_test):
     print("seeds      clean accuracy (paper)   median radius (paper)   one member (paper)")
     for name in ("same", "distinct"):
         clf = SemiSupervisedDPA(
-            net, n_partitions=N_PARTITIONS[0], classes=range(10), n_jobs=-1,
+            net,
+            n_partitions=N_PARTITIONS[0],
+            classes=range(10),
+            n_jobs=-1,
             distinct_seeds=name == "distinct",
-        )  # fmt: skip
+        )
         y_pred, radius = clf.fit(Z_train, y_train).certify(Z_test)
         clean = (y_pred == y_test).mean()
         median = median_certified_radius(y_test, y_pred, radius)

@@ -83,8 +83,14 @@ def compare(words_train, y_train, words_test, y_test):
         print("certified:", *(f"{s:.1%} at {b}" for b, s in zip(PAPER, shares, strict=True)))
     if not FAST:
         ax.plot(*zip(*PAPER.items(), strict=True), "o", color="0.35", mfc="white", mew=1.5, ms=6)
-        ax.annotate("best of\nthe paper", (300, 0.4412), (9, 5), textcoords="offset points",
-                    va="top", color="0.35")  # fmt: skip
+        ax.annotate(
+            "best of\nthe paper",
+            (300, 0.4412),
+            (9, 5),
+            textcoords="offset points",
+            va="top",
+            color="0.35",
+        )
     ax.set_title(f"Film reviews, {N_TRAIN:,} labels")
     hostile = ax.secondary_xaxis("top", functions=(lambda r: r / EACH, lambda a: a * EACH))
     hostile.set_xlabel(f"hostile annotators, of {N_TRAIN // EACH}")

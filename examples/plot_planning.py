@@ -48,10 +48,16 @@ def plan_and_train(X_train, y_train, X_test, y_test):
     known = len(X_train) // 5
     start = perf_counter()
     plan = plan_partitions(
-        RidgeClassifier(), X_train[:known], y_train[:known], N_PARTITIONS,
-        X_val=X_test[::2], y_val=y_test[::2], n_train=len(X_train),
-        budgets=range(N_PARTITIONS[-1] // 2 + 1), classes=range(10),
-    )  # fmt: skip
+        RidgeClassifier(),
+        X_train[:known],
+        y_train[:known],
+        N_PARTITIONS,
+        X_val=X_test[::2],
+        y_val=y_test[::2],
+        n_train=len(X_train),
+        budgets=range(N_PARTITIONS[-1] // 2 + 1),
+        classes=range(10),
+    )
     X_test, y_test = X_test[1::2], y_test[1::2]
     print(f"The plan took {perf_counter() - start:.0f} s")
     print("partitions   clean: foreseen, measured   median radius: foreseen, measured   fit in s")
@@ -86,27 +92,42 @@ def draw(plan, measured):
         left.plot(budgets[::step], accuracies[::step], "o", color=color, ms=4)
         level = 0.66 - 0.12 * i  # staggered, so that names of steep curves stay apart
         left.annotate(
-            f"{plan.n_partitions[i]}", (budgets[accuracies >= level][-1], level), (7, 3),
-            color=color, textcoords="offset points", fontsize=9.5,
-        )  # fmt: skip
+            f"{plan.n_partitions[i]}",
+            (budgets[accuracies >= level][-1], level),
+            (7, 3),
+            color=color,
+            textcoords="offset points",
+            fontsize=9.5,
+        )
         foreseen = (plan.median_radius[i], plan.accuracy[i])
         right.errorbar(
-            *foreseen, xerr=2 * plan.median_error[i], yerr=2 * plan.accuracy_error[i],
-            color=color, capsize=3,
-        )  # fmt: skip
+            *foreseen,
+            xerr=2 * plan.median_error[i],
+            yerr=2 * plan.accuracy_error[i],
+            color=color,
+            capsize=3,
+        )
         right.plot(median, accuracies[0], "o", color=color, ms=6)
         right.annotate(
-            f"{plan.n_partitions[i]}", foreseen, (7, 7), color=color,
-            textcoords="offset points", fontsize=9.5,
-        )  # fmt: skip
+            f"{plan.n_partitions[i]}",
+            foreseen,
+            (7, 7),
+            color=color,
+            textcoords="offset points",
+            fontsize=9.5,
+        )
     left.set(
-        xlabel="Attacker's budget (insertions + deletions)", ylabel="Certified accuracy",
-        title="Lines: foreseen. Dots: measured.", ylim=(0, 1), xlim=(0, None),
-    )  # fmt: skip
+        xlabel="Attacker's budget (insertions + deletions)",
+        ylabel="Certified accuracy",
+        title="Lines: foreseen. Dots: measured.",
+        ylim=(0, 1),
+        xlim=(0, None),
+    )
     right.set(
-        xlabel="Median certified radius", ylabel="Clean accuracy",
+        xlabel="Median certified radius",
+        ylabel="Clean accuracy",
         title="Foreseen ± two standard errors, and measured",
-    )  # fmt: skip
+    )
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
         ax.yaxis.set_major_formatter("{x:.0%}")

@@ -57,8 +57,11 @@ class SmallNet(nn.Module):
         super().__init__()
         layers, channels, size = [], in_channels, side
         for out in (width, 2 * width, 2 * width):
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False),
-                       nn.BatchNorm2d(out), nn.ReLU()]  # fmt: skip
+            layers += [
+                nn.Conv2d(channels, out, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(out),
+                nn.ReLU(),
+            ]
             channels, size = out, (size + 1) // 2
         self.layers = nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(channels * size**2, n_classes)
@@ -69,10 +72,15 @@ class SmallNet(nn.Module):
 
 
 net = SeededNetClassifier(
-    SmallNet, max_epochs=EPOCHS, lr=0.05, lr_milestones=(EPOCHS // 2, 3 * EPOCHS // 4),
-    batch_size=32, optimizer__momentum=0.9, optimizer__nesterov=True,
+    SmallNet,
+    max_epochs=EPOCHS,
+    lr=0.05,
+    lr_milestones=(EPOCHS // 2, 3 * EPOCHS // 4),
+    batch_size=32,
+    optimizer__momentum=0.9,
+    optimizer__nesterov=True,
     optimizer__weight_decay=5e-4,
-)  # fmt: skip
+)
 flat = FunctionTransformer(lambda images: images.reshape(len(images), -1))
 members = {
     f"nets, shifted by up to {shift} pixels": net.set_params(crop_padding=shift),

@@ -79,9 +79,12 @@ def test_examples_without_their_data_say_so(tmp_path):
     (tmp_path / "all.py").write_text(ALL_WITHOUT_DATA, encoding="utf-8")
     nowhere = str(tmp_path / "nowhere")
     printed = run(
-        tmp_path / "all.py", tmp_path, *map(str, NEED_DATA),
-        CERTIFIED_ENSEMBLES_DATA=nowhere, SCIKIT_LEARN_DATA=nowhere,
-    )  # fmt: skip
+        tmp_path / "all.py",
+        tmp_path,
+        *map(str, NEED_DATA),
+        CERTIFIED_ENSEMBLES_DATA=nowhere,
+        SCIKIT_LEARN_DATA=nowhere,
+    )
     printed = json.loads(printed)
     assert list(printed) == [str(script) for script in NEED_DATA]
     for script, text in printed.items():

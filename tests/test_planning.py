@@ -26,9 +26,15 @@ X_TRAIN, Y_TRAIN, X_TEST, Y_TEST = X[:1200], Y[:1200], X[1200:], Y[1200:]
 def test_plan_foresees_what_ensembles_do(estimator):
     sizes, budgets = [15, 40, 100], [0, 2, 5, 10]
     plan = plan_partitions(
-        estimator, X_TRAIN, Y_TRAIN, sizes, X_val=X_TEST, y_val=Y_TEST, budgets=budgets,
+        estimator,
+        X_TRAIN,
+        Y_TRAIN,
+        sizes,
+        X_val=X_TEST,
+        y_val=Y_TEST,
+        budgets=budgets,
         classes=range(10),
-    )  # fmt: skip
+    )
     for i, k in enumerate(sizes):
         clf = DeepPartitionAggregation(estimator, k, classes=range(10)).fit(X_TRAIN, Y_TRAIN)
         y_pred, radius = clf.certify(X_TEST)
@@ -196,9 +202,13 @@ def test_same_seed_gives_the_same_plan_whatever_the_workers():
 def test_best_is_the_smallest_of_the_best():
     table = np.array([[0.9, 0.5], [0.9, 0.7], [0.8, 0.7]])
     plan = PartitionPlan(
-        np.array([10, 20, 40]), *[None] * 6, budgets=np.array([0, 5]),
-        certified_accuracy=table, fit_seconds=None, ask_seconds=None,
-    )  # fmt: skip
+        np.array([10, 20, 40]),
+        *[None] * 6,
+        budgets=np.array([0, 5]),
+        certified_accuracy=table,
+        fit_seconds=None,
+        ask_seconds=None,
+    )
     assert plan.best(0) == 10
     assert plan.best(5) == 20
     with pytest.raises(ValueError, match="budget=3 is not among the budgets"):
@@ -217,8 +227,9 @@ def test_cost_of_an_operation_divides_the_radius():
 def test_texts_and_their_labels_can_be_planned():
     rng = np.random.default_rng(0)
     y = rng.choice(["ham", "spam"], 200)
-    rows = [("buy now " if label == "spam" else "lunch today ") + f"w{rng.integers(9)}"
-            for label in y]  # fmt: skip
+    rows = [
+        ("buy now " if label == "spam" else "lunch today ") + f"w{rng.integers(9)}" for label in y
+    ]
     model = make_pipeline(HashingVectorizer(n_features=32), LogisticRegression())
     plan = plan_partitions(model, rows, y, [10], n_sampled=5)
     assert plan.accuracy[0] == 1

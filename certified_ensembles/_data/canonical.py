@@ -125,8 +125,9 @@ def _sparse_bytes(A):
     # One level more, so that the last of all rows may be empty.
     level = np.maximum.reduceat(np.append(_levels(A.data), np.int8(0)), A.indptr[:-1])
     level[counts == 0] = 0
-    for i, (start, stop) in enumerate(zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(),
-                                          strict=True)):  # fmt: skip
+    for i, (start, stop) in enumerate(
+        zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(), strict=True)
+    ):
         if few[i]:
             (values,) = _joined(*_encode(A.data[start:stop][None, :], level[i]))
             yield b"".join((head, index[8 * start : 8 * stop], values))

@@ -84,8 +84,11 @@ class NearestRows:
         low += self.norms
         low += norms[:, None]
         n_features = X.shape[1]
-        if self.whole and max(norms.max(), self.norms.max()) < 2.0**50 \
-                and np.array_equal(X, np.rint(X)):  # fmt: skip
+        if (
+            self.whole
+            and max(norms.max(), self.norms.max()) < 2.0**50
+            and np.array_equal(X, np.rint(X))
+        ):
             return low, (np.zeros(len(X)), np.zeros(len(self.norms)))  # sums of integers are exact
         # Products, norms and the definition itself are each wrong by no more than about
         # (n_features + 3) units of rounding of |x|^2 + |t|^2; this is several times that.

@@ -12,8 +12,14 @@ from .._deterministic import draws_globally, global_seed, is_net, seeded_clones
 from .code_key import content_key, recipe_of
 
 # Modules of scikit-learn whose classifiers check rows and nothing else of a frame.
-_NAMELESS = ("sklearn.linear_model.", "sklearn.naive_bayes", "sklearn.discriminant_analysis",
-             "sklearn.neighbors.", "sklearn.tree.", "sklearn.svm.")  # fmt: skip
+_NAMELESS = (
+    "sklearn.linear_model.",
+    "sklearn.naive_bayes",
+    "sklearn.discriminant_analysis",
+    "sklearn.neighbors.",
+    "sklearn.tree.",
+    "sklearn.svm.",
+)
 
 
 @dataclass(frozen=True)

@@ -64,27 +64,68 @@ def draw_entry(ax):
     box(ax, 0.2, 8.0, 3.9, 0.75, TRAINING, "a training row", "(0.5, 'Rome', True), labelled yes")
     box(ax, 4.5, 8.0, 3.9, 0.75, TEST, "a test row", "(0.7, 'Oslo', None)")
     box(
-        ax, 0.2, 6.3, 8.2, 1.3, NEUTRAL, "the door",
+        ax,
+        0.2,
+        6.3,
+        8.2,
+        1.3,
+        NEUTRAL,
+        "the door",
         "Check the container. Bring the rows into one form: numbers in one block,\n"
         "other cells as codes with the different values beside them.\n"
-        "Nothing behind it asks what the container was.", "_data/validation  _data/containers",
-    )  # fmt: skip
+        "Nothing behind it asks what the container was.",
+        "_data/validation  _data/containers",
+    )
     arrow(ax, (2.15, 8.0), (2.15, 7.6), TRAINING)
     arrow(ax, (6.45, 8.0), (6.45, 7.6), TEST)
 
 
 def draw_ways(ax):
     """Draw what happens to either row between the door and the members."""
-    box(ax, 0.2, 5.1, 3.9, 0.85, TRAINING, "partition",
-        "the hash of its own bytes, modulo k", "hashers")  # fmt: skip
-    box(ax, 0.2, 3.75, 3.9, 1.0, TRAINING, "hand out and train",
+    box(
+        ax,
+        0.2,
+        5.1,
+        3.9,
+        0.85,
+        TRAINING,
+        "partition",
+        "the hash of its own bytes, modulo k",
+        "hashers",
+    )
+    box(
+        ax,
+        0.2,
+        3.75,
+        3.9,
+        1.0,
+        TRAINING,
+        "hand out and train",
         "own rows in canonical order; types, levels\nand seed of this member alone",
-        "_data/views  _members  _linear")  # fmt: skip
-    box(ax, 4.5, 5.1, 3.9, 0.85, TEST, "block",
-        "with others, in a shape that they cannot change", "_data/blocks")  # fmt: skip
-    box(ax, 4.5, 3.75, 3.9, 1.0, TEST, "shape for each member",
+        "_data/views  _members  _linear",
+    )
+    box(
+        ax,
+        4.5,
+        5.1,
+        3.9,
+        0.85,
+        TEST,
+        "block",
+        "with others, in a shape that they cannot change",
+        "_data/blocks",
+    )
+    box(
+        ax,
+        4.5,
+        3.75,
+        3.9,
+        1.0,
+        TEST,
+        "shape for each member",
         "the types and levels that this member was\ntrained on; unknown levels are missing",
-        "_data/views")  # fmt: skip
+        "_data/views",
+    )
     for x, color in ((2.15, TRAINING), (6.45, TEST)):
         arrow(ax, (x, 6.3), (x, 5.95), color)
         arrow(ax, (x, 5.1), (x, 4.75), color)
@@ -102,12 +143,28 @@ def draw_members(ax):
         arrow(ax, (x + 0.95, 2.5), (4.3 + 0.35 * (i - 1.5), 2.05), NEUTRAL, faint=True)
     arrow(ax, (2.15, 3.75), (0.75, 3.15), TRAINING)
     ax.text(6.4, 2.83, "...", ha="center", va="center", color=NEUTRAL, weight="bold", size=12)
-    box(ax, 0.2, 1.2, 8.2, 0.85, NEUTRAL, "count, and certify",
+    box(
+        ax,
+        0.2,
+        1.2,
+        8.2,
+        0.85,
+        NEUTRAL,
+        "count, and certify",
         "a theorem on the votes alone: it never sees a row or a member",
-        "_members/voting  certificates")  # fmt: skip
+        "_members/voting  certificates",
+    )
     arrow(ax, (4.3, 1.2), (4.3, 0.85), NEUTRAL)
-    box(ax, 2.3, 0.15, 4.0, 0.7, NEUTRAL, "Certificate(y_pred, radius)",
-        "so many training rows cannot change y_pred")  # fmt: skip
+    box(
+        ax,
+        2.3,
+        0.15,
+        4.0,
+        0.7,
+        NEUTRAL,
+        "Certificate(y_pred, radius)",
+        "so many training rows cannot change y_pred",
+    )
 
 
 def main(path):

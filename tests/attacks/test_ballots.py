@@ -21,9 +21,10 @@ def ballot_instances(n_instances=60, max_members=11):
         shape = (4, int(rng.integers(1, max_members)))
         # Most ballots agree, some abstain.
         ballots = np.where(
-            rng.random(shape) < 0.6, rng.integers(0, n_classes, (4, 1)),
+            rng.random(shape) < 0.6,
+            rng.integers(0, n_classes, (4, 1)),
             rng.integers(-1, n_classes, shape),
-        )  # fmt: skip
+        )
         yield ballots, n_classes
 
 

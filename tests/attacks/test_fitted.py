@@ -44,9 +44,11 @@ def test_a_fit_on_the_flipped_labels_confirms_radius_and_attack(estimator, close
 def test_smoothed_radii_survive_the_optimal_flips(certificate):
     X, y, X_test = blobs(300, flip_y=0)
     clf = LabelFlipSmoothingClassifier(
-        RidgeClassifier(10.0, fit_intercept=False), certificate=certificate, classes=[0, 1],
+        RidgeClassifier(10.0, fit_intercept=False),
+        certificate=certificate,
+        classes=[0, 1],
         noise=0.2,
-    )  # fmt: skip
+    )
     y_pred, radius = clone(clf).fit(X, y).certify(X_test)
     assert (radius > 0).any()
     smoother = LinearSmoother(clf.estimator).fit(X)
@@ -62,9 +64,13 @@ def test_smoothed_radii_survive_the_optimal_flips(certificate):
 def test_monte_carlo_radius_survives_flips_in_order_of_influence():
     X, y, X_test = blobs(150, flip_y=0)
     clf = LabelFlipSmoothingClassifier(
-        LogisticRegression(), certificate="monte_carlo", noise=0.3, n_draws=60, confidence=0.9,
+        LogisticRegression(),
+        certificate="monte_carlo",
+        noise=0.3,
+        n_draws=60,
+        confidence=0.9,
         classes=[0, 1],
-    )  # fmt: skip
+    )
     y_pred, radius = clone(clf).fit(X, y).certify(X_test)
     assert (radius > 0).any()
     for i in np.flatnonzero(radius > 0)[:3]:

@@ -34,9 +34,13 @@ def margin(model, x, c, b):
 def test_influence_is_the_derivative_of_the_margin(n_classes, solver, fit_intercept):
     X, y, X_test = blobs(90, n_classes)
     model = LogisticRegression(
-        C=0.3, tol=1e-10, max_iter=10_000, solver=solver, fit_intercept=fit_intercept,
+        C=0.3,
+        tol=1e-10,
+        max_iter=10_000,
+        solver=solver,
+        fit_intercept=fit_intercept,
         intercept_scaling=2.0 if solver == "liblinear" else 1.0,
-    ).fit(X, y)  # fmt: skip
+    ).fit(X, y)
     drop = label_flip_influence(model, X, y, X_test)
     assert drop.shape == (10, 80)
     share = 1e-2

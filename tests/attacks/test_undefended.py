@@ -60,9 +60,14 @@ def test_every_attack_found_works_on_a_fresh_fit(estimator, options, n_classes):
 @pytest.mark.parametrize("estimator", [LogisticRegression(), DecisionTreeClassifier()])
 def test_a_class_may_lose_its_last_row(estimator):
     n_flips, poisoned = smallest_ordered_flip_attack(
-        estimator, [[0.0], [0.5], [1.0], [9.0]], [0, 0, 0, 1], [[9.2]],
-        orders="distance", reverse=False, return_labels=True,
-    )  # fmt: skip
+        estimator,
+        [[0.0], [0.5], [1.0], [9.0]],
+        [0, 0, 0, 1],
+        [[9.2]],
+        orders="distance",
+        reverse=False,
+        return_labels=True,
+    )
     assert n_flips == 1
     assert not poisoned.any()
     # With three classes the two others are fitted again, from scratch.

@@ -369,8 +369,9 @@ def test_sources_must_be_counted_not_rows():
             return super().fit(X, y)
 
     with pytest.raises(BrokenCertificateError, match=r"(?s)within its certified radius.*source"):
-        check_certificate(IgnoresSources(None, 9), X_TRAIN, Y_TRAIN, X_TEST,
-                          groups=np.arange(len(Y_TRAIN)) % 4)  # fmt: skip
+        check_certificate(
+            IgnoresSources(None, 9), X_TRAIN, Y_TRAIN, X_TEST, groups=np.arange(len(Y_TRAIN)) % 4
+        )
 
 
 SIBLINGS = [

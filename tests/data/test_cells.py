@@ -20,21 +20,44 @@ UTC, BERLIN = datetime.UTC, datetime.timezone(datetime.timedelta(hours=1))
 NOON = datetime.datetime(2020, 1, 1, 12, tzinfo=UTC)
 
 EQUAL = {
-    "numbers": [1, True, 1.0, np.float32(1), np.int8(1), np.True_, np.longdouble(1),
-                decimal.Decimal("1.00"), fractions.Fraction(2, 2)],
+    "numbers": [
+        1,
+        True,
+        1.0,
+        np.float32(1),
+        np.int8(1),
+        np.True_,
+        np.longdouble(1),
+        decimal.Decimal("1.00"),
+        fractions.Fraction(2, 2),
+    ],
     "zeros": [0.0, -0.0, 0, False],
     "long integers": [2**60 + 1, np.int64(2**60 + 1), decimal.Decimal(2**60 + 1)],
-    "missing": [None, float("nan"), np.nan, pd.NA, pd.NaT, np.datetime64("NaT"),
-                decimal.Decimal("NaN"), np.float32("nan")],
+    "missing": [
+        None,
+        float("nan"),
+        np.nan,
+        pd.NA,
+        pd.NaT,
+        np.datetime64("NaT"),
+        decimal.Decimal("NaN"),
+        np.float32("nan"),
+    ],
     "texts": ["a", np.str_("a")],
     "bytes": [b"a", np.bytes_(b"a")],
-    "instants": [NOON, NOON.astimezone(BERLIN), pd.Timestamp(NOON), np.datetime64("2020-01-01T12"),
-                 pd.Timestamp(NOON).tz_convert("Asia/Tokyo"), NOON.replace(tzinfo=None),
-                 np.datetime64(1577880000000000000, "ns")],
+    "instants": [
+        NOON,
+        NOON.astimezone(BERLIN),
+        pd.Timestamp(NOON),
+        np.datetime64("2020-01-01T12"),
+        pd.Timestamp(NOON).tz_convert("Asia/Tokyo"),
+        NOON.replace(tzinfo=None),
+        np.datetime64(1577880000000000000, "ns"),
+    ],
     "days": [datetime.date(2020, 1, 1), np.datetime64("2020-01-01"), pd.Timestamp(2020, 1, 1)],
     "spans": [datetime.timedelta(days=1), np.timedelta64(24, "h"), pd.Timedelta("1D")],
     "old days": [datetime.date(1, 1, 1), datetime.datetime(1, 1, 1), np.datetime64("0001-01-01")],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EQUAL)
@@ -68,10 +91,23 @@ def test_a_span_is_not_its_number():
     assert [kind_of(cell) for cell in levels] == [1, 6, 1, 6]
 
 
-@pytest.mark.parametrize("bad", [1 + 0j, object(), [1], {"a": 1}, pd.Interval(0, 1),
-                                 pd.Period("2020-01"), 10**400, 2**200 + 2**100 + 1,
-                                 decimal.Decimal("0.1"), datetime.time(1), bytearray(b"a"),
-                                 np.timedelta64(1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad",
+    [
+        1 + 0j,
+        object(),
+        [1],
+        {"a": 1},
+        pd.Interval(0, 1),
+        pd.Period("2020-01"),
+        10**400,
+        2**200 + 2**100 + 1,
+        decimal.Decimal("0.1"),
+        datetime.time(1),
+        bytearray(b"a"),
+        np.timedelta64(1),
+    ],
+)
 def test_a_cell_without_a_canonical_form_is_refused_whatever_stands_beside_it(bad):
     for company in ([bad], [1, bad], ["a", bad, 1], [bad, 1, 1.0]):
         with pytest.raises(CellError, match="argument must be a string or a number") as caught:

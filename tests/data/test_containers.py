@@ -73,10 +73,13 @@ SPAM = np.array(["ham", "spam", "spam"] * 40)
 
 
 @pytest.mark.parametrize(
-    "head", [make_pipeline(TfidfVectorizer(), RidgeClassifier()),
-             make_pipeline(HashingVectorizer(n_features=256), LogisticRegression()),
-             make_pipeline(HashingVectorizer(alternate_sign=False), MultinomialNB())],
-)  # fmt: skip
+    "head",
+    [
+        make_pipeline(TfidfVectorizer(), RidgeClassifier()),
+        make_pipeline(HashingVectorizer(n_features=256), LogisticRegression()),
+        make_pipeline(HashingVectorizer(alternate_sign=False), MultinomialNB()),
+    ],
+)
 @pytest.mark.parametrize("carry", [list, np.asarray, lambda t: t.astype(object), pd.Series])
 def test_texts_go_straight_to_members(head, carry):
     clf = dpa(head, 5).fit(carry(TEXTS), SPAM)
@@ -88,9 +91,12 @@ def test_texts_go_straight_to_members(head, carry):
 
 @pytest.mark.parametrize("library", [pd, pl])
 def test_frames_keep_their_columns(library):
-    frame = library.DataFrame({
-        "size": np.arange(99.0), "colour": ["red", "blue", "green"] * 33,
-    })  # fmt: skip
+    frame = library.DataFrame(
+        {
+            "size": np.arange(99.0),
+            "colour": ["red", "blue", "green"] * 33,
+        }
+    )
     y = (np.arange(99) % 3 == 1).astype(int)
     encode = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["colour"]), remainder="passthrough"
@@ -114,14 +120,20 @@ def test_single_precision_frames_train_the_members_of_double_ones():
 
 
 @pytest.mark.parametrize(
-    "labels", [np.array(list("zyxwvutsrq")), np.arange(10) - 4, np.arange(10) % 2 == 0,
-               np.array(list("abcdefghij"), dtype=object)],
-)  # fmt: skip
+    "labels",
+    [
+        np.array(list("zyxwvutsrq")),
+        np.arange(10) - 4,
+        np.arange(10) % 2 == 0,
+        np.array(list("abcdefghij"), dtype=object),
+    ],
+)
 def test_labels_pass_through_raw(labels):
     y = labels[Y]
     clf = dpa(DecisionTreeClassifier()).fit(X, y)
     assert clf.predict(X_TEST).dtype == labels.dtype
     np.testing.assert_array_equal(clf.classes_, np.unique(y))
     np.testing.assert_array_equal(clf.estimators_[0].classes_, np.unique(y[clf.partition_ == 0]))
-    np.testing.assert_array_equal(clf.predict_proba(X_TEST).argmax(1),
-                                  clf.vote_counts(X_TEST).argmax(1))  # fmt: skip
+    np.testing.assert_array_equal(
+        clf.predict_proba(X_TEST).argmax(1), clf.vote_counts(X_TEST).argmax(1)
+    )

@@ -283,8 +283,10 @@ def test_a_dask_array_is_not_held_in_memory(scratch):
     one_block = np.random.default_rng(0).standard_normal((1000, 400), dtype=np.float32)
     rows = da.map_blocks(
         lambda block_info=None: one_block + np.float32(block_info[None]["chunk-location"][0]),
-        chunks=((1000,) * 40, (400,)), dtype=np.float32, meta=np.empty((0, 0), np.float32),
-    )  # fmt: skip
+        chunks=((1000,) * 40, (400,)),
+        dtype=np.float32,
+        meta=np.empty((0, 0), np.float32),
+    )
     tracemalloc.start()
     try:
         DeepPartitionAggregation(GaussianNB(), 200, classes=[0, 1]).fit(rows, y)

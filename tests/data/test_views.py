@@ -17,14 +17,16 @@ N = 40
 
 def frame():
     rng = np.random.default_rng(0)
-    return pd.DataFrame({
-        "size": rng.normal(size=N).round(2),
-        "count": rng.integers(0, 5, N),
-        "flag": rng.random(N) < 0.5,
-        "who": WORDS[rng.integers(0, 3, N)],
-        "when": pd.to_datetime(rng.integers(0, 10**9, N), unit="s"),
-        "took": pd.to_timedelta(rng.integers(0, 10**5, N), unit="s"),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "size": rng.normal(size=N).round(2),
+            "count": rng.integers(0, 5, N),
+            "flag": rng.random(N) < 0.5,
+            "who": WORDS[rng.integers(0, 3, N)],
+            "when": pd.to_datetime(rng.integers(0, 10**9, N), unit="s"),
+            "took": pd.to_timedelta(rng.integers(0, 10**5, N), unit="s"),
+        }
+    )
 
 
 def as_objects(X):
@@ -119,8 +121,14 @@ def test_a_test_row_takes_the_form_of_the_member_alone_and_in_company():
 
 
 def test_a_column_of_nothing_but_missing_cells_is_one_thing():
-    forms = [[None] * 3, [np.nan] * 3, pd.array([None] * 3, dtype="Int64"), [pd.NaT] * 3,
-             pd.Categorical([None] * 3), pd.array([None] * 3, dtype="string")]  # fmt: skip
+    forms = [
+        [None] * 3,
+        [np.nan] * 3,
+        pd.array([None] * 3, dtype="Int64"),
+        [pd.NaT] * 3,
+        pd.Categorical([None] * 3),
+        pd.array([None] * 3, dtype="string"),
+    ]
     frames = [pd.DataFrame({"a": [1.0, 2, 3], "b": column}) for column in forms]
     handed = [view_of(t).hand_out(t) for t in map(as_table, frames)]
     for one in handed:
@@ -209,17 +217,20 @@ def test_images_and_nets_keep_declared_integers():
     assert sorted(map(str, types)) == ["float64", "uint8"]
 
 
-@pytest.mark.parametrize(("X", "words"), [
-    ({"a": [1, 2]}, "dict"),
-    ([[1, 2], [3]], "row 1 has 1"),
-    (np.array([[1 + 2j]]), "complex"),
-    (pd.DataFrame({"a": [[1], [2]]}), r"column 'a', row 0"),
-    (pd.DataFrame({"a": pd.period_range("2020", periods=2)}), r"column 'a', row 0"),
-    (pl.DataFrame({"a": [[1], [2]]}), "column 'a', row 0"),
-    ([["x", 1], ["y", 1j]], "column 1, row 1"),
-    (["x", object()], "row 1"),
-    ("one text", "str"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        ({"a": [1, 2]}, "dict"),
+        ([[1, 2], [3]], "row 1 has 1"),
+        (np.array([[1 + 2j]]), "complex"),
+        (pd.DataFrame({"a": [[1], [2]]}), r"column 'a', row 0"),
+        (pd.DataFrame({"a": pd.period_range("2020", periods=2)}), r"column 'a', row 0"),
+        (pl.DataFrame({"a": [[1], [2]]}), "column 'a', row 0"),
+        ([["x", 1], ["y", 1j]], "column 1, row 1"),
+        (["x", object()], "row 1"),
+        ("one text", "str"),
+    ],
+)
 def test_what_has_no_canonical_form_is_refused_by_place_and_value(X, words):
     with pytest.raises((TypeError, ValueError), match=words):
         as_table(X)

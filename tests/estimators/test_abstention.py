@@ -63,8 +63,9 @@ def test_one_changed_ballot_lowers_a_plurality_radius_by_one_at_most(n_classes, 
                 other = shifted.copy()
                 other[i] = vote
                 others.append(other)
-        after, left = plurality_radius(votes_of(np.array(others), n_classes + new),
-                                       open_set=open_set)  # fmt: skip
+        after, left = plurality_radius(
+            votes_of(np.array(others), n_classes + new), open_set=open_set
+        )
         assert (after == winner[0] + new).all()
         assert left.min() >= radius[0] - 1
 

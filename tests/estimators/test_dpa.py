@@ -34,9 +34,13 @@ def dpa(estimator=None, n_partitions=10, **kwargs):
 # ---------------------------------------------------------------- aggregation
 
 
-SCORED = [RidgeClassifier(), LogisticRegression(max_iter=500), GaussianNB(),
-          make_pipeline(Normalizer(), RidgeClassifier()),
-          make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))]  # fmt: skip
+SCORED = [
+    RidgeClassifier(),
+    LogisticRegression(max_iter=500),
+    GaussianNB(),
+    make_pipeline(Normalizer(), RidgeClassifier()),
+    make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)),
+]
 
 
 @pytest.mark.parametrize("estimator", SCORED, ids=str)
@@ -97,8 +101,9 @@ def test_finite_aggregation_trains_members_on_unions(aggregation):
         expected = finite_aggregation_radius(clf.ballots(X_TEST), clf.spread_, 10, open_set=True)
         np.testing.assert_array_equal(certificate.radius, expected[1])
     np.testing.assert_array_equal(clf.predict(X_TEST), certificate.y_pred)
-    np.testing.assert_array_equal(clf.certify(X_TEST, "replacement").radius,
-                                  certificate.radius // 2)  # fmt: skip
+    np.testing.assert_array_equal(
+        clf.certify(X_TEST, "replacement").radius, certificate.radius // 2
+    )
 
 
 def test_shifts_of_finite_aggregation_do_not_depend_on_data():

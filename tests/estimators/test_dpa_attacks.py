@@ -84,11 +84,14 @@ def test_radius_survives_every_single_deletion(estimator):
     certificate = clean.certify(GRID)
     changes = [
         check_attack(
-            clean, DeepPartitionAggregation(estimator, 6).fit(X[rest], y[rest]), GRID, 1,
+            clean,
+            DeepPartitionAggregation(estimator, 6).fit(X[rest], y[rest]),
+            GRID,
+            1,
             certificate,
         )[1]
         for rest in (np.delete(np.arange(len(y)), i) for i in range(len(y)))
-    ]  # fmt: skip
+    ]
     assert any(changes)
 
 
@@ -104,8 +107,9 @@ def test_radius_survives_every_single_flip_and_replacement():
         rows = X.copy()
         rows[i] = X[(i * 7 + label) % len(X)]
         attacked = DeepPartitionAggregation(KNeighborsClassifier(1), 8).fit(rows, other)
-        assert not ((attacked.predict(GRID) != replacements.y_pred)
-                    & (replacements.radius >= 1)).any()  # fmt: skip
+        assert not (
+            (attacked.predict(GRID) != replacements.y_pred) & (replacements.radius >= 1)
+        ).any()
 
 
 def test_radius_is_reached_by_worst_case_members():

@@ -459,8 +459,9 @@ def test_dogfish_recipe_runs_on_a_synthetic_stand_in(tmp_path):
     X_test, y_test = fetch_dogfish(tmp_path, subset="test", return_X_y=True)
     clf = LabelFlipSmoothingClassifier(
         RidgeClassifier(alpha=10 * len(X_train), fit_intercept=False),
-        representation=PCA(10), classes=[0, 1],
-    )  # fmt: skip
+        representation=PCA(10),
+        classes=[0, 1],
+    )
     y_pred, radius = clf.fit(X_train, y_train).certify(X_test)
     assert (y_pred == y_test).mean() == 1
     assert radius.min() >= 5

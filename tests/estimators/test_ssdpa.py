@@ -270,12 +270,14 @@ def test_searches_pipelines_and_verbose_fits_work(capsys):
         ({"estimator": KMeans(3)}, "predicts no labels"),
         ({"estimator": NearestNeighbors()}, "predicts no labels"),
         ({"estimator": NB, "certificate": "members"}, "label-free linear smoothers"),
-        ({"estimator": RidgeClassifier(class_weight="balanced"), "certificate": "members"},
-         "class_weight='balanced'"),
+        (
+            {"estimator": RidgeClassifier(class_weight="balanced"), "certificate": "members"},
+            "class_weight='balanced'",
+        ),
         ({"certificate": "members", "unlabeled": "mask"}, "needs unlabeled='ignore'"),
         ({"certificate": "members", "aggregation": "run_off"}, "needs aggregation='plurality'"),
     ],
-)  # fmt: skip
+)
 def test_parameters_that_do_not_fit_are_named(params, match):
     clf = ssdpa(RidgeClassifier(), 5).set_params(**params)
     with pytest.raises(ValueError, match=match):

@@ -124,9 +124,9 @@ def test_features_follow_the_definition(activation):
     patches = PatchFeatures(
         30, patch_size=4, activation=activation, grid=3, square_root=False, threshold=0.7
     )
-    filters, _, _, (whiten, centre) = (
-        patches_module._from_photographs(3, 4, 30, patches.whitening, patches.contrast, 0)
-    )  # fmt: skip
+    filters, _, _, (whiten, centre) = patches_module._from_photographs(
+        3, 4, 30, patches.whitening, patches.contrast, 0
+    )
     bank = filters.astype(float), whiten.astype(float), centre.astype(float)
     expected = [_reference(x.transpose(2, 0, 1), patches, bank) for x in X]
     np.testing.assert_allclose(patches.transform(X), expected, atol=2e-5)

@@ -311,10 +311,12 @@ def tied_voters(rng, n_voters, n_classes=6):
         head, base = RidgeClassifier(), rng.normal(size=(20, 2))
         head.classes_ = np.sort(rng.choice(n_classes, rng.integers(3, n_classes), replace=False))
         turns = rng.choice([1, -1], (len(head.classes_), 20))
-        head.coef_ = np.stack([
-            np.concatenate([pair[::way] for pair, way in zip(base, own, strict=True)])
-            for own in turns
-        ])  # fmt: skip
+        head.coef_ = np.stack(
+            [
+                np.concatenate([pair[::way] for pair, way in zip(base, own, strict=True)])
+                for own in turns
+            ]
+        )
         head.intercept_ = np.zeros(len(head.classes_))
         voters.append(head if i % 11 else None)
     return voters

@@ -78,8 +78,10 @@ def outputs(head, X):
 
 def bits(head):
     """Return all that was learned, to the last bit."""
-    return {k: (v.shape, v.dtype, v.tobytes()) if isinstance(v, np.ndarray) else repr(v)
-            for k, v in vars(head).items()}  # fmt: skip
+    return {
+        k: (v.shape, v.dtype, v.tobytes()) if isinstance(v, np.ndarray) else repr(v)
+        for k, v in vars(head).items()
+    }
 
 
 # ---------------------------------------------------------------- as scikit-learn

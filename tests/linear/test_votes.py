@@ -25,9 +25,9 @@ def random_voters(rng, n_voters, n_features, n_classes):
             head = RidgeClassifier()
             base = rng.normal(size=n_features)
             # Permuted within pairs of features that every test row has twice.
-            head.coef_ = np.stack([
-                base.reshape(-1, 2)[:, ::rng.choice([1, -1])].ravel() for _ in range(k)
-            ])  # fmt: skip
+            head.coef_ = np.stack(
+                [base.reshape(-1, 2)[:, :: rng.choice([1, -1])].ravel() for _ in range(k)]
+            )
             head.intercept_, head.classes_ = np.zeros(k), classes
             head.intercept_[k // 3 :: 100] = rng.choice([0.0, 1.0])
             voters.append(head)

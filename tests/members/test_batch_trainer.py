@@ -221,13 +221,19 @@ def test_the_way_of_training_is_decided_by_the_estimator_alone(estimator, batche
 
 @pytest.mark.parametrize(
     "estimator",
-    [DecisionTreeClassifier(max_depth=np.int64(3)), RidgeClassifier(alpha=2.0, solver="cholesky"),
-     LogisticRegression(C=0.5), SGDClassifier(random_state=None), GaussianNB(), Centroids(),
-     LogisticRegression(class_weight={0: 2.0}),
-     SVC(random_state=np.random.RandomState(3)),
-     make_pipeline(StandardScaler(), SGDClassifier())],
+    [
+        DecisionTreeClassifier(max_depth=np.int64(3)),
+        RidgeClassifier(alpha=2.0, solver="cholesky"),
+        LogisticRegression(C=0.5),
+        SGDClassifier(random_state=None),
+        GaussianNB(),
+        Centroids(),
+        LogisticRegression(class_weight={0: 2.0}),
+        SVC(random_state=np.random.RandomState(3)),
+        make_pipeline(StandardScaler(), SGDClassifier()),
+    ],
     ids=lambda estimator: type(estimator).__name__,
-)  # fmt: skip
+)
 def test_seeded_clones_are_clones_with_seeds(estimator):
     before = estimator.get_params()
     fitted = clone(estimator).fit(X, Y)

@@ -187,8 +187,9 @@ def _frames():
     yield "lists", rows, [[0.5, 1.0]], lambda parts: parts[0] + parts[1]
 
 
-@pytest.mark.parametrize(("name", "rows", "row", "join"), list(_frames()), ids=lambda v: v if
-                         isinstance(v, str) else "")  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "rows", "row", "join"), list(_frames()), ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_a_missing_or_fractional_cell_does_not_round_the_integers_of_other_rows(
     name, rows, row, join
 ):
@@ -211,13 +212,16 @@ def _spell(X):
 
 
 DTYPE_SENSITIVE = {
-    "differences": make_pipeline(FunctionTransformer(lambda X: np.diff(X, axis=1)),
-                                 KNeighborsClassifier(1)),
+    "differences": make_pipeline(
+        FunctionTransformer(lambda X: np.diff(X, axis=1)), KNeighborsClassifier(1)
+    ),
     "roots": make_pipeline(FunctionTransformer(np.sqrt), KNeighborsClassifier(1)),
-    "spelling": make_pipeline(FunctionTransformer(_spell),
-                              OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-                              KNeighborsClassifier(1)),
-}  # fmt: skip
+    "spelling": make_pipeline(
+        FunctionTransformer(_spell),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+        KNeighborsClassifier(1),
+    ),
+}
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -233,17 +237,20 @@ def test_a_fraction_does_not_change_what_other_members_see(name, dtype):
 def test_a_missing_cell_does_not_change_the_columns_of_other_members():
     def frame(values):
         days = pd.to_datetime(values[:, 50].astype(int), unit="D")
-        return pd.DataFrame({"n": values[:, 20].astype(int), "m": values[:, 36].astype(int),
-                             "t": days})  # fmt: skip
+        return pd.DataFrame(
+            {"n": values[:, 20].astype(int), "m": values[:, 36].astype(int), "t": days}
+        )
 
     base = make_pipeline(
         make_column_transformer(
-            (FunctionTransformer(lambda f: np.nan_to_num(f.to_numpy(dtype=float))),
-             make_column_selector(dtype_include="number")),
+            (
+                FunctionTransformer(lambda f: np.nan_to_num(f.to_numpy(dtype=float))),
+                make_column_selector(dtype_include="number"),
+            ),
             (FunctionTransformer(lambda f: f.astype("int64").to_numpy() % 1_000_003), ["t"]),
         ),
         KNeighborsClassifier(1),
-    )  # fmt: skip
+    )
     hostile = pd.DataFrame(
         {"n": [None], "m": [0.5], "t": pd.to_datetime(["2020-01-01"]).as_unit("ns")}
     )
@@ -352,8 +359,9 @@ def test_a_list_with_one_text_keeps_the_partitions_of_the_others():
     rows, labels = ROWS[:60].tolist(), LABELS[:60]
     base = make_pipeline(
         FunctionTransformer(lambda X: np.array([[str(v) for v in row] for row in X])),
-        OneHotEncoder(handle_unknown="ignore"), LogisticRegression(),
-    )  # fmt: skip
+        OneHotEncoder(handle_unknown="ignore"),
+        LogisticRegression(),
+    )
     clf = open_dpa(base, 4).fit(rows, labels)
     hostile = open_dpa(base, 4).fit([*rows, ["x", *rows[0][1:]]], [*labels, 3])
     np.testing.assert_array_equal(hostile.partition_[:-1], clf.partition_)
@@ -413,9 +421,16 @@ def test_nets_train_in_single_precision_and_reproduce(aggregation):
     torch = pytest.importorskip("torch", reason="needs the extra [torch]")
     skorch = pytest.importorskip("skorch", reason="needs the extra [torch]")
     net = skorch.NeuralNetClassifier(
-        torch.nn.Linear, module__in_features=64, module__out_features=10, max_epochs=3, lr=0.1,
-        criterion=torch.nn.CrossEntropyLoss, train_split=None, verbose=0, classes=list(range(10)),
-    )  # fmt: skip
+        torch.nn.Linear,
+        module__in_features=64,
+        module__out_features=10,
+        max_epochs=3,
+        lr=0.1,
+        criterion=torch.nn.CrossEntropyLoss,
+        train_split=None,
+        verbose=0,
+        classes=list(range(10)),
+    )
     scaled = ROWS / 16
     clf = open_dpa(net, 4, classes=range(10), aggregation=aggregation).fit(scaled, LABELS)
     again = open_dpa(net, 4, classes=range(10), aggregation=aggregation, n_jobs=2)

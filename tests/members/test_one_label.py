@@ -95,10 +95,14 @@ FLOWERS = IRIS[::7]
 
 @pytest.mark.parametrize(
     "rule",
-    [KMeans(3, n_init=3), GaussianMixture(3), NearestNeighbors(n_neighbors=9),
-     KNeighborsClassifier(20)],
+    [
+        KMeans(3, n_init=3),
+        GaussianMixture(3),
+        NearestNeighbors(n_neighbors=9),
+        KNeighborsClassifier(20),
+    ],
     ids=lambda rule: type(rule).__name__,
-)  # fmt: skip
+)
 def test_counting_gives_the_ballots_of_clones(rule):
     counted = ssdpa(rule, "n_samples").fit(IRIS, SPECIES)
     assert len(counted.estimators_) == 149  # one flower occurs twice
@@ -142,9 +146,11 @@ def test_two_clusters_of_mnist_pixels_reach_the_figures_of_appendix_b():
     )
     ours, theirs = np.isin(digits, [1, 7]), np.isin(answers, [1, 7])
     clf = ssdpa(
-        ClusterVote(KMeans(2, n_init=10), votes="swap"), "n_samples",
-        representation=Flatten(), classes=[1, 7],
-    ).fit(rows[ours] / 255, digits[ours])  # fmt: skip
+        ClusterVote(KMeans(2, n_init=10), votes="swap"),
+        "n_samples",
+        representation=Flatten(),
+        classes=[1, 7],
+    ).fit(rows[ours] / 255, digits[ours])
     y_pred, radius = clf.certify(test[theirs] / 255)
     correct = y_pred == answers[theirs]
     assert round(100 * correct.mean(), 1) == 95.5

@@ -36,10 +36,12 @@ def workers():
 
 @pytest.mark.parametrize(
     ("ensemble", "base"),
-    [(SemiSupervisedDPA, RidgeClassifier()),
-     (DeepPartitionAggregation, DecisionTreeClassifier(max_depth=4))],
+    [
+        (SemiSupervisedDPA, RidgeClassifier()),
+        (DeepPartitionAggregation, DecisionTreeClassifier(max_depth=4)),
+    ],
     ids=["ridge", "tree"],
-)  # fmt: skip
+)
 def test_ray_gives_the_ballots_of_one_process(ensemble, base):
     # Certificates follow from them. (Actors are started for each call, which takes seconds.)
     ballots = ensemble(base, 20, classes=range(10)).fit(X, Y).ballots(X_TEST)

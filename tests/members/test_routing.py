@@ -79,11 +79,15 @@ def test_metadata_routing_reaches_members_and_groups():
 
 def test_grid_search_over_hasher_estimator_and_certified_accuracy():
     search = GridSearchCV(
-        dpa(make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)), classes=range(10),
-            hasher=ContentHasher()),
+        dpa(
+            make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)),
+            classes=range(10),
+            hasher=ContentHasher(),
+        ),
         {"hasher__key": ["a", "b"], "estimator__logisticregression__C": [1e-4, 1.0]},
-        scoring=make_certified_accuracy_scorer(2), cv=3,
-    )  # fmt: skip
+        scoring=make_certified_accuracy_scorer(2),
+        cv=3,
+    )
     search.fit(X, Y)
     assert search.best_params_["estimator__logisticregression__C"] == 1.0
     y_pred, _ = search.best_estimator_.certify(X_TEST)

@@ -148,16 +148,19 @@ def test_every_entry_of_the_list_is_tried():
     assert known <= tried
 
 
-@pytest.mark.parametrize("estimator", [
-    KNeighborsClassifier(),
-    LogisticRegression(),
-    make_pipeline(StandardScaler(), RidgeClassifier()),
-    make_pipeline(FunctionTransformer(), DecisionTreeClassifier()),
-    make_pipeline(CountVectorizer(tokenizer=str.split), MultinomialNB()),
-    make_pipeline(CountVectorizer(), StandardScaler(with_mean=False), MultinomialNB()),
-    make_pipeline(CountVectorizer(), KNeighborsClassifier()),
-    type("Own", (DecisionTreeClassifier,), {})(),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        KNeighborsClassifier(),
+        LogisticRegression(),
+        make_pipeline(StandardScaler(), RidgeClassifier()),
+        make_pipeline(FunctionTransformer(), DecisionTreeClassifier()),
+        make_pipeline(CountVectorizer(tokenizer=str.split), MultinomialNB()),
+        make_pipeline(CountVectorizer(), StandardScaler(with_mean=False), MultinomialNB()),
+        make_pipeline(CountVectorizer(), KNeighborsClassifier()),
+        type("Own", (DecisionTreeClassifier,), {})(),
+    ],
+)
 def test_what_is_not_known_to_go_row_by_row_keeps_blocks_of_one_shape(estimator):
     assert fewest_rows(estimator) is None
 

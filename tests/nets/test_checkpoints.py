@@ -62,8 +62,12 @@ def test_a_finished_fit_is_recalled_without_a_step(name, tmp_path):
 @every
 def test_checkpoints_of_other_rows_and_parameters_are_not_used(name, tmp_path):
     tiny(name, checkpoint=tmp_path).fit(X)
-    for other, rows in ((tiny(name, random_state=1), X), (tiny(name, epochs=4), X),
-                        (tiny(name), X[1:]), (tiny(name), X[:, ::-1])):  # fmt: skip
+    for other, rows in (
+        (tiny(name, random_state=1), X),
+        (tiny(name, epochs=4), X),
+        (tiny(name), X[1:]),
+        (tiny(name), X[:, ::-1]),
+    ):
         with pytest.warns(UserWarning, match=r"checkpoint.*none of them of these rows"):
             fitted = clone(other).set_params(checkpoint=tmp_path).fit(rows)
         assert same(fitted, other.fit(rows))

@@ -51,18 +51,23 @@ def net_of(module=NetworkInNetwork, **params):
 
 
 def same_weights(one, other):
-    pairs = zip(one.module_.state_dict().values(), other.module_.state_dict().values(),
-                strict=True)  # fmt: skip
+    pairs = zip(
+        one.module_.state_dict().values(), other.module_.state_dict().values(), strict=True
+    )
     return all(torch.equal(a, b) for a, b in pairs)
 
 
 def process_state():
     return (
-        torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
-        torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32,
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),
+        random.getstate(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.allow_tf32,
         torch.utils.deterministic.fill_uninitialized_memory,
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------- rows and seed
@@ -191,8 +196,11 @@ def test_the_net_sees_shuffled_shifted_and_flipped_rows():
 
 @pytest.mark.parametrize("shape", [(7, 3, 4, 4), (7, 5)])
 def test_constants_are_those_of_the_own_rows(shape):
-    X = np.random.default_rng(0).random(shape) * [[3.0]] if len(shape) == 2 else (
-        np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))  # fmt: skip
+    X = (
+        np.random.default_rng(0).random(shape) * [[3.0]]
+        if len(shape) == 2
+        else (np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8))
+    )
     axes = (0, 2, 3) if len(shape) == 4 else (0, 1)
     mean, scale = constants_of(X, "channel")
     np.testing.assert_allclose(mean.ravel(), np.mean(X, axis=axes), rtol=1e-12)
@@ -212,8 +220,15 @@ def test_the_rate_falls_after_its_milestones():
         def on_batch_end(self, net, **kwargs):
             rates.append(net.optimizer_.param_groups[0]["lr"])
 
-    net_of(LinearHead, lr=1.0, lr_milestones=(2, 4), lr_factor=0.1, max_epochs=5,
-           batch_size=64, callbacks=[Spy()]).fit(IMAGES[:40], Y[:40])  # fmt: skip
+    net_of(
+        LinearHead,
+        lr=1.0,
+        lr_milestones=(2, 4),
+        lr_factor=0.1,
+        max_epochs=5,
+        batch_size=64,
+        callbacks=[Spy()],
+    ).fit(IMAGES[:40], Y[:40])
     np.testing.assert_allclose(rates, [1, 1, 0.1, 0.1, 0.01])
 
 
@@ -246,8 +261,10 @@ def test_classes_fix_the_outputs_whatever_labels_are_seen():
 
 
 def test_too_few_outputs_are_named():
-    for train in (lambda net: net.fit(IMAGES[:40], Y[:40]),
-                  lambda net: net.fit_together([net], [IMAGES[:40]], [Y[:40]])):  # fmt: skip
+    for train in (
+        lambda net: net.fit(IMAGES[:40], Y[:40]),
+        lambda net: net.fit_together([net], [IMAGES[:40]], [Y[:40]]),
+    ):
         with pytest.raises(ValueError, match="3 logits for 10 classes"):
             train(net_of(LinearHead, module__n_classes=3))
 
@@ -308,8 +325,11 @@ def test_it_is_a_classifier_for_scikit_learn():
     net = net_of(LinearHead)
     assert is_classifier(net)
     params = net.get_params(deep=False)
-    assert all(clone(net).get_params(deep=False)[k] is v for k, v in params.items()
-               if k in ("module", "criterion", "optimizer", "lr"))  # fmt: skip
+    assert all(
+        clone(net).get_params(deep=False)[k] is v
+        for k, v in params.items()
+        if k in ("module", "criterion", "optimizer", "lr")
+    )
     table = make_pipeline(StandardScaler(), net_of(LinearHead, max_epochs=20))
     assert table.fit(DIGITS[:500], Y[:500]).score(DIGITS[500:700], Y[500:700]) > 0.8
 
@@ -340,8 +360,9 @@ def test_a_fitted_net_survives_pickling(together):
 
 
 def test_callbacks_run_in_fit():
-    stop = skorch.callbacks.EarlyStopping("train_loss", patience=2, threshold=1e9,
-                                          threshold_mode="abs")  # fmt: skip
+    stop = skorch.callbacks.EarlyStopping(
+        "train_loss", patience=2, threshold=1e9, threshold_mode="abs"
+    )
     net = net_of(LinearHead, max_epochs=50, callbacks=[stop]).fit(IMAGES[:40], Y[:40])
     assert len(net.history) == 3
     assert net.history[0, "train_loss"] > 0

@@ -42,10 +42,20 @@ def run(n_rows=10, batch_size=4, epochs=2, **params):
         return loss, rows.double().mean()
 
     losses = train(
-        module, batch_loss, n_rows, torch.Generator().manual_seed(0), epochs=epochs,
-        batch_size=batch_size, schedule=steps(0.1, (), 1), momentum=0.9, nesterov=True,
-        weight_decay=0, checkpoint=Checkpoint(None, "test", None), name="test", verbose=0,
-    )  # fmt: skip
+        module,
+        batch_loss,
+        n_rows,
+        torch.Generator().manual_seed(0),
+        epochs=epochs,
+        batch_size=batch_size,
+        schedule=steps(0.1, (), 1),
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0,
+        checkpoint=Checkpoint(None, "test", None),
+        name="test",
+        verbose=0,
+    )
     return losses, seen
 
 

@@ -271,9 +271,13 @@ def test_semi_supervised_dpa_from_fit_to_certificate(name, tmp_path):
 
     def ensemble(n_jobs=None):
         return SemiSupervisedDPA(
-            RidgeClassifier(), 10, representation=representation,
-            classes=range(10), memory=str(tmp_path), n_jobs=n_jobs,
-        )  # fmt: skip
+            RidgeClassifier(),
+            10,
+            representation=representation,
+            classes=range(10),
+            memory=str(tmp_path),
+            n_jobs=n_jobs,
+        )
 
     first = ensemble().fit(images, labels)
     y_pred, radius = first.certify(test)

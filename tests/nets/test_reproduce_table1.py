@@ -24,12 +24,28 @@ def script():
 
 
 def test_fast_runs_on_digits_where_there_is_no_data(tmp_path):
-    env = os.environ | {"CERTIFIED_ENSEMBLES_DATA": str(tmp_path / "empty"),
-                        "SCIKIT_LEARN_DATA": str(tmp_path)}  # fmt: skip
+    env = os.environ | {
+        "CERTIFIED_ENSEMBLES_DATA": str(tmp_path / "empty"),
+        "SCIKIT_LEARN_DATA": str(tmp_path),
+    }
     (tmp_path / "empty").mkdir()
-    command = [sys.executable, "-W", "error", str(SCRIPT), "--fast", "--dataset", "mnist",
-               "--method", "ss-dpa", "--device", "cpu", "--checkpoint", str(tmp_path / "state"),
-               "--memory", str(tmp_path / "members")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        str(SCRIPT),
+        "--fast",
+        "--dataset",
+        "mnist",
+        "--method",
+        "ss-dpa",
+        "--device",
+        "cpu",
+        "--checkpoint",
+        str(tmp_path / "state"),
+        "--memory",
+        str(tmp_path / "members"),
+    ]
     runs = [
         subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         for _ in range(2)
@@ -52,10 +68,12 @@ def test_fast_runs_on_digits_where_there_is_no_data(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [([], "want a GPU, and torch finds none: pass --fast"),
-     (["--device", "cuda"], "--device cuda needs a GPU"),
-     (["--fast", "--device", "cuda:1"], "--device cuda:1 needs a GPU")],
-)  # fmt: skip
+    [
+        ([], "want a GPU, and torch finds none: pass --fast"),
+        (["--device", "cuda"], "--device cuda needs a GPU"),
+        (["--fast", "--device", "cuda:1"], "--device cuda:1 needs a GPU"),
+    ],
+)
 def test_without_a_gpu_it_says_so(script, argv, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["reproduce_table1.py", *argv])
     with pytest.raises(SystemExit) as stopped:

@@ -2,7 +2,6 @@
 
 import random
 
-import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -14,7 +13,6 @@ skorch = pytest.importorskip("skorch", reason="needs the extra [torch]")
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
-from certified_ensembles import DeepPartitionAggregation  # noqa: E402
 from certified_ensembles.nets import (  # noqa: E402
     ConvHead,
     LinearHead,
@@ -56,9 +54,12 @@ class Perceptron(nn.Module):
     def __init__(self, n_features, n_classes, width=13):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(n_features, width), nn.BatchNorm1d(width), nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(n_features, width),
+            nn.BatchNorm1d(width),
+            nn.Tanh(),
             nn.Linear(width, n_classes, bias=False),
-        )  # fmt: skip
+        )
 
     def forward(self, x):
         return self.layers(x)
@@ -91,9 +92,14 @@ SIZES = (15, 17, 3, 24, 16, 15, 40, 35)
 def net_of(name, **params):
     module, own = NETS[name]
     usual = {
-        "classes": range(10), "max_epochs": 2, "lr": 0.05, "batch_size": 8,
-        "optimizer__momentum": 0.9, "optimizer__nesterov": True, "optimizer__weight_decay": 5e-4,
-    }  # fmt: skip
+        "classes": range(10),
+        "max_epochs": 2,
+        "lr": 0.05,
+        "batch_size": 8,
+        "optimizer__momentum": 0.9,
+        "optimizer__nesterov": True,
+        "optimizer__weight_decay": 5e-4,
+    }
     return SeededNetClassifier(module, **(usual | own | params))
 
 
@@ -113,8 +119,9 @@ def weights_of(member):
 
 
 def assert_same_bits(one, other, X=IMAGES[:50]):
-    for a, b in zip(one.module_.state_dict().values(), other.module_.state_dict().values(),
-                    strict=True):  # fmt: skip
+    for a, b in zip(
+        one.module_.state_dict().values(), other.module_.state_dict().values(), strict=True
+    ):
         np.testing.assert_array_equal(a.numpy(), b.numpy())  # NaN equals NaN
     np.testing.assert_array_equal(one.decision_function(X), other.decision_function(X))
 
@@ -136,10 +143,17 @@ def test_members_agree_with_plain_skorch_in_double_precision(name):
     for i, (member, X, y) in enumerate(zip(*members_of(net, (15, 20, 16)), strict=True)):
         start = member.set_params(max_epochs=0).fit(X, y).module_.double()
         alone = skorch.NeuralNetClassifier(
-            start, criterion=nn.CrossEntropyLoss, train_split=None, max_epochs=2, lr=0.05,
-            batch_size=8, optimizer__momentum=0.9, optimizer__nesterov=True,
-            optimizer__weight_decay=5e-4, verbose=0,
-        )  # fmt: skip
+            start,
+            criterion=nn.CrossEntropyLoss,
+            train_split=None,
+            max_epochs=2,
+            lr=0.05,
+            batch_size=8,
+            optimizer__momentum=0.9,
+            optimizer__nesterov=True,
+            optimizer__weight_decay=5e-4,
+            verbose=0,
+        )
         alone.fit((X - X.mean(dtype=np.float64)) / X.std(dtype=np.float64), y)
         difference = weights_of(alone) - weights_of(fitted[i])
         # A deep normalised net multiplies what rounding differs by (more threads, other rounding).
@@ -161,9 +175,14 @@ def test_members_agree_with_fit_in_double_precision(name, augment):
 )
 def test_other_optimizers_agree_with_fit(optimizer):
     net = SeededNetClassifier(
-        SmallConv, optimizer=optimizer, lr=0.01, max_epochs=3, classes=range(10),
-        precision="float64", criterion__label_smoothing=0.1,
-    )  # fmt: skip
+        SmallConv,
+        optimizer=optimizer,
+        lr=0.01,
+        max_epochs=3,
+        classes=range(10),
+        precision="float64",
+        criterion__label_smoothing=0.1,
+    )
     fitted = together(*members_of(net, SIZES, NOISE))
     for one, member, X, y in zip(fitted, *members_of(net, SIZES, NOISE), strict=True):
         # Adaptive rates divide by the size of gradients, also of those that are mere rounding.
@@ -214,10 +233,17 @@ def test_a_member_is_the_same_to_the_bit_in_any_company(name, patches, monkeypat
         np.testing.assert_array_equal(scores[slot], alone.decision_function(IMAGES[:50]))
 
 
-@pytest.mark.parametrize("params", [
-    {"precision": "bfloat16"}, {"precision": "float64"}, {"optimizer": torch.optim.AdamW},
-    {"optimizer": torch.optim.RMSprop}, {"optimizer__foreach": True},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"precision": "bfloat16"},
+        {"precision": "float64"},
+        {"optimizer": torch.optim.AdamW},
+        {"optimizer": torch.optim.RMSprop},
+        {"optimizer__foreach": True},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("name", ["conv", "perceptron"])
 @pytest.mark.usefixtures("convolutions")
 def test_neither_precision_nor_optimizer_mixes_members(name, params):
@@ -245,18 +271,29 @@ def test_rounding_does_not_depend_on_the_slot_of_random_nets(seed):
 
         def build(channels=channels, width=width, n_classes=n_classes, k=kernel):
             return nn.Sequential(
-                nn.Conv2d(channels, width, k, padding=k // 2), nn.BatchNorm2d(width), nn.GELU(),
-                nn.AvgPool2d(2), nn.Conv2d(width, width + 1, 3, 2, 1), nn.ReLU(),
-                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width + 1, n_classes),
-            )  # fmt: skip
+                nn.Conv2d(channels, width, k, padding=k // 2),
+                nn.BatchNorm2d(width),
+                nn.GELU(),
+                nn.AvgPool2d(2),
+                nn.Conv2d(width, width + 1, 3, 2, 1),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(width + 1, n_classes),
+            )
 
         rng = np.random.default_rng(seed)
         X = rng.integers(0, 256, (size, channels, *side)).astype(np.uint8)
         y = rng.integers(0, n_classes, size)
         net = SeededNetClassifier(
-            build, classes=range(n_classes), max_epochs=2, batch_size=batch, stack_size=8,
-            lr=0.1, optimizer__momentum=0.9,
-        )  # fmt: skip
+            build,
+            classes=range(n_classes),
+            max_epochs=2,
+            batch_size=batch,
+            stack_size=8,
+            lr=0.1,
+            optimizer__momentum=0.9,
+        )
         # Eight times the same member: each slot must give the same bits.
         fitted = together([clone(net) for _ in range(8)], [X] * 8, [y] * 8)
         for other in fitted[1:]:
@@ -335,9 +372,15 @@ def test_labels_of_others_do_not_reach_a_member_of_an_open_set():
     assert after[2].module_.out.out_features == len(after[2].classes_)
 
 
-@pytest.mark.parametrize(("name", "size", "slots"), [
-    ("conv", None, 8), ("linear", None, 32), ("conv", 16, 16), ("linear", 8, 8),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "size", "slots"),
+    [
+        ("conv", None, 8),
+        ("linear", None, 32),
+        ("conv", 16, 16),
+        ("linear", 8, 8),
+    ],
+)
 @pytest.mark.parametrize("n_members", [1, 9, 33])
 def test_a_stack_always_has_all_its_slots(name, size, slots, n_members, monkeypatch):
     sizes = []
@@ -381,14 +424,16 @@ class Softens(LinearHead):
 
 
 ALONE = {
-    "dropout": {"module": Dropping}, "tied weights": {"module": tied}, "looks": {"module": Looks},
+    "dropout": {"module": Dropping},
+    "tied weights": {"module": tied},
+    "looks": {"module": Looks},
     "unknown operation": {"module": Softens},
     "criterion": {"criterion": nn.MultiMarginLoss},
     "class weights": {"criterion__weight": torch.arange(1.0, 11.0)},
     "optimizer": {"optimizer": torch.optim.LBFGS, "lr": 0.01},
     "callbacks": {"callbacks": [("stop", skorch.callbacks.EarlyStopping("train_loss"))]},
     "stack_size=1": {"stack_size": 1},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("params", ALONE.values(), ids=ALONE)
@@ -419,12 +464,19 @@ def test_the_usual_nets_are_stacked(name, monkeypatch):
 
 @pytest.mark.parametrize(
     "layer",
-    [nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(2, 2, 3, padding="same"),
-     nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), nn.Dropout2d(),
-     nn.BatchNorm2d(2, momentum=None), nn.Flatten(0), nn.AdaptiveAvgPool2d(2),
-     nn.InstanceNorm2d(2), nn.LogSoftmax(dim=0)],
+    [
+        nn.Conv2d(2, 2, 3, groups=2),
+        nn.Conv2d(2, 2, 3, padding="same"),
+        nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"),
+        nn.Dropout2d(),
+        nn.BatchNorm2d(2, momentum=None),
+        nn.Flatten(0),
+        nn.AdaptiveAvgPool2d(2),
+        nn.InstanceNorm2d(2),
+        nn.LogSoftmax(dim=0),
+    ],
     ids=lambda layer: type(layer).__name__,
-)  # fmt: skip
+)
 def test_layers_in_other_forms_are_not_stacked(layer):
     assert operations_of(nn.Sequential(layer)) is None
 
@@ -435,43 +487,3 @@ def test_no_members_are_none():
 
 
 # ---------------------------------------------------------------- through the ensemble
-
-
-def ensemble(**params):
-    # A module of the package: other processes need not find this file.
-    net = net_of("nin", classes=None, batch_size=16)
-    return DeepPartitionAggregation(net, 12, **({"classes": range(10)} | params))
-
-
-@pytest.mark.parametrize("aggregation", ["plurality", "run_off"])
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_an_ensemble_is_the_same_for_every_n_jobs(backend, aggregation):
-    one = ensemble(aggregation=aggregation).fit(IMAGES[:300], Y[:300])
-    before = torch.get_rng_state()
-    with joblib.parallel_config(backend, n_jobs=2):
-        two = ensemble(aggregation=aggregation).fit(IMAGES[:300][::-1], Y[:300][::-1])
-        ballots = two.ballots(IMAGES[300:500])
-    assert torch.equal(before, torch.get_rng_state())
-    np.testing.assert_array_equal(one.ballots(IMAGES[300:500]), ballots)
-    for a, b in zip(one.estimators_, two.estimators_, strict=True):
-        assert torch.equal(weights_of(a), weights_of(b))
-
-
-def test_a_resumed_ensemble_is_the_same(tmp_path):
-    X, y = IMAGES[:300], Y[:300]
-    ensemble(memory=str(tmp_path)).fit(X[:-1], y[:-1])
-    resumed = ensemble(memory=str(tmp_path)).fit(X, y)  # one member trains, in no company
-    fresh = ensemble().fit(X, y)
-    for a, b in zip(resumed.estimators_, fresh.estimators_, strict=True):
-        assert torch.equal(weights_of(a), weights_of(b))
-    np.testing.assert_array_equal(resumed.ballots(IMAGES), fresh.ballots(IMAGES))
-
-
-def test_one_inserted_image_changes_at_most_one_ballot():
-    clf = ensemble(classes=None).fit(IMAGES[:300], Y[:300])
-    rng = np.random.default_rng(0)
-    for label in (3, 99):
-        image = rng.integers(0, 256, (1, 1, 8, 8)).astype(np.uint8)
-        hostile = clone(clf).fit(np.concatenate([IMAGES[:300], image]), np.append(Y[:300], label))
-        for i in np.flatnonzero(np.arange(12) != hostile.partition_[-1]):
-            assert_same_bits(clf.estimators_[i], hostile.estimators_[i])

@@ -19,8 +19,16 @@ PLAIN = {
 
 
 def tiny(**params):
-    return SimCLR(**{"width": 2, "epochs": 1, "warmup": 0, "value_range": (0, 16),
-                     "learning_rate": 0.02, **params})  # fmt: skip
+    return SimCLR(
+        **{
+            "width": 2,
+            "epochs": 1,
+            "warmup": 0,
+            "value_range": (0, 16),
+            "learning_rate": 0.02,
+            **params,
+        }
+    )
 
 
 def views(images, **params):

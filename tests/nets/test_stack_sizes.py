@@ -154,9 +154,14 @@ def test_memory_is_filled_for_unknown_modules_only(monkeypatch):
             seen.append(("built", torch.utils.deterministic.fill_uninitialized_memory))
 
     run = BatchedModule.__call__
-    monkeypatch.setattr(BatchedModule, "__call__", lambda *args: (
-        seen.append(("run", torch.utils.deterministic.fill_uninitialized_memory)), run(*args)
-    )[1])  # fmt: skip
+    monkeypatch.setattr(
+        BatchedModule,
+        "__call__",
+        lambda *args: (
+            seen.append(("run", torch.utils.deterministic.fill_uninitialized_memory)),
+            run(*args),
+        )[1],
+    )
 
     def members():
         return [SeededNetClassifier(Spy, classes=range(10), max_epochs=1) for _ in rows]

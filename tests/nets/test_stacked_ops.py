@@ -50,9 +50,13 @@ def test_products_over_patches_are_convolutions(layer):
     y = PatchConv.apply(x, weight.flatten(2), layer)
     for slot in range(2):
         expected = F.conv2d(
-            x[slot].transpose(0, 1), weight[slot], None, layer.stride, layer.padding,
+            x[slot].transpose(0, 1),
+            weight[slot],
+            None,
+            layer.stride,
+            layer.padding,
             layer.dilation,
-        )  # fmt: skip
+        )
         torch.testing.assert_close(y[slot].transpose(0, 1), expected)
     assert torch.autograd.gradcheck(
         lambda x, w: PatchConv.apply(x, w.flatten(2), layer), (x, weight)

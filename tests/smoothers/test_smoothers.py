@@ -81,7 +81,7 @@ REGRESSORS = [
     KNeighborsRegressor(4, metric="mahalanobis", metric_params={"VI": np.diag([1.0, 2, 3, 4, 5])}),
     RadiusNeighborsRegressor(50.0),
     RadiusNeighborsRegressor(50.0, weights="distance"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("shape", [(40, 5), (40, 60)], ids=["tall", "wide"])
@@ -109,11 +109,19 @@ def test_kernel_ridge_without_penalty_is_the_smallest_solution():
 @pytest.mark.parametrize("shape", [(40, 5), (40, 60)], ids=["tall", "wide"])
 @pytest.mark.parametrize(
     "estimator",
-    [Ridge(0.3), Ridge(2.0, fit_intercept=False), KernelRidge(0.1), KNeighborsRegressor(7),
-     KNeighborsRegressor(7, weights="distance"), RadiusNeighborsRegressor(8.0), NadarayaWatson(),
-     LinearRegression(), ClusterVote(KMeans(3, n_init=2, random_state=0))],
+    [
+        Ridge(0.3),
+        Ridge(2.0, fit_intercept=False),
+        KernelRidge(0.1),
+        KNeighborsRegressor(7),
+        KNeighborsRegressor(7, weights="distance"),
+        RadiusNeighborsRegressor(8.0),
+        NadarayaWatson(),
+        LinearRegression(),
+        ClusterVote(KMeans(3, n_init=2, random_state=0)),
+    ],
     ids=named,
-)  # fmt: skip
+)
 def test_sparse_rows_have_the_weights_of_dense_ones(estimator, shape, container):
     X, _, T = _data(*shape)
     X[np.abs(X) < 0.5], T[np.abs(T) < 0.5] = 0, 0
@@ -179,10 +187,16 @@ def test_copies_of_a_row_have_equal_weights(estimator):
 
 @pytest.mark.parametrize(
     "estimator",
-    [Ridge(0.3), Ridge(0.0), KernelRidge(0.2, kernel="rbf"), KNeighborsRegressor(9),
-     LinearRegression(), NadarayaWatson()],
+    [
+        Ridge(0.3),
+        Ridge(0.0),
+        KernelRidge(0.2, kernel="rbf"),
+        KNeighborsRegressor(9),
+        LinearRegression(),
+        NadarayaWatson(),
+    ],
     ids=named,
-)  # fmt: skip
+)
 @pytest.mark.parametrize("d", [3, 60])
 def test_copies_count_as_often_as_they_occur(estimator, d):
     X, y, T = _data(d=d)
