@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -168,6 +169,7 @@ def _iter_spans(
                 if on_device:
                     answers = asked(blocks)
                 elif linear:
+                    view = view if steps else _in_own_precision(view, X)
                     instead = missing if on_error == "abstain" else None
                     answers = _by_products(asked, own, blocks, view, *shared, instead)
                 else:
@@ -203,6 +205,17 @@ def _own_voters(voters, places, linear):
         own = set(places.tolist())
         return [voter if i in own else None for i, voter in enumerate(voters)]
     return [voters[i] for i in places]
+
+
+def _in_own_precision(view, table):
+    """Return a view that leaves single precision to test rows that came in it.
+
+    Their products take half the time. The type of an array of test rows is declared: no
+    training row has a part in it.
+    """
+    if table.coded or table.dense.dtype != np.float32 or view.kinds is not None:
+        return view
+    return replace(view, dtype=np.dtype(np.float32))
 
 
 def _by_products(ask, voters, blocks, view, transform, n_jobs, missing):

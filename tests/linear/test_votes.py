@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.linear_model import RidgeClassifier
 
+from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles._linear import scoring
 from certified_ensembles._linear.scoring import linear_ballots, linear_scores, linear_votes
 from certified_ensembles._members.constant import ConstantMember
@@ -136,3 +137,13 @@ def test_a_score_that_is_not_a_number_never_wins():
     head.intercept_ = np.full(3, np.nan)
     assert set(linear_ballots([head], np.arange(3), blocks, np.int16, None).ravel()) == {-1}
     assert linear_votes([head], np.arange(3), blocks, None).sum() == 0
+
+
+def test_test_rows_in_single_precision_are_multiplied_in_it():
+    rng = np.random.default_rng(0)
+    X, y = rng.random((60, 5)).astype(np.float32), rng.integers(0, 3, 60)
+    clf = DeepPartitionAggregation(n_partitions=4, classes=range(3)).fit(X, y)
+    for dtype in (np.float32, np.float64):
+        for form in (np.asarray, sp.csr_array):
+            scores = next(iter(clf._ask(clf._members.scores, form(X.astype(dtype)))))
+            assert scores.dtype == dtype
