@@ -330,9 +330,8 @@ class _Audit:
 
     def refuse(self, attack, error):
         message = f"{type(error).__name__}: {error}"
-        can = getattr(find_ensemble(self.fitted), "on_error", None) == "raise"
-        if can and not isinstance(error, TimeoutError) and "on_error" not in message:
-            message += " (With on_error='abstain' only the member that gets the row abstains.)"
+        if _names_remedy(error) and "on_error" not in message:
+            message += ' (With on_error="abstain" only the member that gets the row abstains.)'
         self.refused.setdefault(attack.kind, message)
 
     # ------------------------------------------------------------ the claims

@@ -1,5 +1,7 @@
 """The audit passes honest estimators and catches every way we know to void a certificate."""
 
+import secrets
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -167,7 +169,8 @@ class Unseeded(ClassifierMixin, BaseEstimator):
     """Draws its own entropy."""
 
     def fit(self, X, y):
-        w = np.random.default_rng().random(len(y))
+        # numpy's own entropy is seeded, that of the operating system is not.
+        w = np.random.default_rng(secrets.randbits(64)).random(len(y))
         self.model_ = DecisionTreeClassifier(random_state=0).fit(X, y, sample_weight=w)
         self.classes_ = self.model_.classes_
         return self
