@@ -1,6 +1,5 @@
 """An inductive Laplacian eigenmap: clusters that follow the data, and places for new rows."""
 
-import inspect
 from numbers import Integral
 from typing import ClassVar
 
@@ -22,8 +21,6 @@ from .._data.canonical import canonical_order
 from .._data.nearest import smallest
 from .._deterministic import one_thread
 
-# Before scipy 1.17 ARPACK went on with a sequence of its own, which nobody can seed.
-_TAKES_RNG = "rng" in inspect.signature(eigsh).parameters
 # Below this many nodes a dense solver is faster than a Lanczos iteration, and never fails.
 _DENSE_NODES = 256
 
@@ -224,9 +221,9 @@ def _leading_modes(graph, n_components):
             start = np.random.RandomState(0).uniform(-1, 1, n_nodes)
             n_basis = min(n_nodes, max(4 * n_components, 40))
             # A graph with few different eigenvalues uses its start up, and ARPACK draws another.
-            own = {"rng": np.random.default_rng(0)} if _TAKES_RNG else {}
+            rng = np.random.default_rng(0)  # of restarts
             values, vectors = eigsh(
-                deflated, n_components, which="LA", v0=start, ncv=n_basis, **own
+                deflated, n_components, which="LA", v0=start, ncv=n_basis, rng=rng
             )
     largest = np.argsort(values)[::-1][:n_components]
     coordinates = vectors[:, largest] * scale.diagonal()[:, None]
