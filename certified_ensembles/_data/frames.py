@@ -21,7 +21,6 @@ from .table import (
     Table,
     coded_or_doubles,
     join_columns,
-    string_names,
 )
 
 # Integers up to here are doubles.
@@ -118,7 +117,7 @@ def times_column(values):
 
 def _pandas_table(X):
     dtypes = list(X.dtypes)
-    container = Container("pandas", X.columns, string_names(X.columns))
+    container = Container("pandas", X.columns)
     categories = np.array([hasattr(dtype, "categories") for dtype in dtypes], dtype=bool)
     how = {"categories": categories, "given": X}
     if dtypes and all(type(dtype).__name__ == "SparseDtype" for dtype in dtypes):
@@ -217,7 +216,7 @@ def _levels_used(column, codes):
 def _polars_table(X):
     polars = importlib.import_module("polars")
     names, dtypes = list(X.columns), list(X.dtypes)
-    container = Container("polars", names, string_names(names))
+    container = Container("polars", names)
     categories = np.array([d in (polars.Categorical, polars.Enum) for d in dtypes], dtype=bool)
     how = {"categories": categories, "given": X}
     numeric = [d.is_numeric() and not d.is_decimal() for d in dtypes]

@@ -28,13 +28,10 @@ class Container(NamedTuple):
     names : object
         The names of the columns of a frame, the name of a series, the class of a CSR matrix;
         None for others.
-    strings : ndarray of str or None
-        The names of the columns, if all are strings: those that scikit-learn keeps.
     """
 
     kind: str
     names: Any = None
-    strings: Any = None
 
 
 class Coded:
@@ -206,12 +203,6 @@ class Table:
             if wanted.any():
                 found |= wanted[column.codes]
         return found
-
-
-def string_names(names):
-    """Return names of columns as scikit-learn keeps them; None if they are not all strings."""
-    names = np.array(list(names), dtype=object)
-    return names if all(isinstance(name, str) for name in names) else None
 
 
 def coded_or_doubles(codes, levels, kinds):

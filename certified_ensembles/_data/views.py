@@ -43,7 +43,7 @@ class View:
     levels : tuple of (int, tuple of canonical cells)
         The place and the categories, in canonical order, of every column of kind "c".
     bare : bool
-        Whether a frame of numbers is handed out as an array, a sparse one as a CSR matrix.
+        Whether a frame of numbers is handed out as an array.
     """
 
     container: Container = field(compare=False)
@@ -59,8 +59,8 @@ class View:
             table = _moved(table, self.container)
         frame = kind in ("pandas", "polars")
         if frame and self.bare and set(self.kinds or "n") == {"n"}:
-            frame, sparse = False, sp.issparse(table.dense) and not table.coded
-            kind = "csr" if sparse else "array"
+            # An array also where columns are sparse: one row of words turns them all into objects.
+            frame, kind = False, "array"
         if frame:
             kinds = "n" * table.n_columns if self.kinds is None else self.kinds
             return hand_out_frame(table, kinds, dict(self.levels), self.dtype)
@@ -290,6 +290,4 @@ def _texts(table, container):
 
 def _csr(table, container, dtype):
     dense = table.dense if not table.coded else table.numbers()
-    # A matrix is named by its class; what comes out of a frame has none.
-    cls = container.names if container.kind == "csr" else type(dense)
-    return cls(dense, dtype=dtype, copy=True)
+    return container.names(dense, dtype=dtype, copy=True)  # the class is what it is named by

@@ -1,11 +1,17 @@
 """What members see of rows follows from their own rows; test rows follow the member."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from sklearn.linear_model import RidgeClassifier
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
 
+from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles._data.categories import categorical_mask
 from certified_ensembles._data.containers import as_table
 from certified_ensembles._data.views import view_of
@@ -241,3 +247,28 @@ def test_string_arrays_of_numpy_are_texts():
     np.testing.assert_array_equal(ContentHasher()(words), ContentHasher()(["a", "b"]))
     table = words[:, None].repeat(2, axis=1)
     np.testing.assert_array_equal(ContentHasher()(table), ContentHasher()([["a"] * 2, ["b"] * 2]))
+
+
+@pytest.mark.parametrize(
+    "estimator", [MultinomialNB(), RidgeClassifier(), KNeighborsClassifier(1)]
+)
+@pytest.mark.parametrize("cell", ["a word", 0.5, None, 2**60 + 1])
+@pytest.mark.parametrize("n_cells", [1, 30])
+def test_cells_of_a_sparse_frame_change_one_member(estimator, cell, n_cells):
+    rng = np.random.default_rng(0)
+    X = sp.random(120, 30, 0.2, format="csr", random_state=0)
+    X.data = np.ceil(4 * X.data)
+    frame = pd.DataFrame.sparse.from_spmatrix(X, columns=[f"c{j}" for j in range(30)])
+    y = rng.integers(0, 2, 120)
+    row = [cell] * n_cells + [0.0] * (30 - n_cells)
+    hostile = pd.DataFrame([row], columns=frame.columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        joined = pd.concat([frame, hostile], ignore_index=True)
+        clf = DeepPartitionAggregation(estimator, 6, classes=[0, 1], on_error="abstain")
+        before = clf.fit(frame, y).ballots(frame)
+        parts = clf.partition_
+        after = clf.fit(joined, np.append(y, 0)).ballots(frame)
+    np.testing.assert_array_equal(clf.partition_[:-1], parts)
+    changed = np.flatnonzero((before != after).any(axis=0))
+    assert set(changed) <= {clf.partition_[-1]}
