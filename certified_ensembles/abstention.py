@@ -16,7 +16,13 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, certify, effective_threat, find_ensemble
+from ._certificate import (
+    Certificate,
+    certify,
+    effective_threat,
+    find_ensemble,
+    whole_or_not_at_all,
+)
 from .metrics import certified_accuracy_curve
 
 __all__ = ["CertifiedAbstention", "CoverageAccuracyCurve", "coverage_accuracy_curve"]
@@ -109,6 +115,7 @@ class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.abstain_label = abstain_label
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @whole_or_not_at_all
     def fit(self, X, y, **fit_params):
         """Fit the estimator.
 

@@ -7,6 +7,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from ._certificate import whole_or_not_at_all
 from ._data.categories import categorical_mask
 from ._data.labels import validate_groups
 from ._data.training_rows import TrainingRows
@@ -201,6 +202,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @whole_or_not_at_all
     def fit(self, X, y, *, groups=None, **fit_params):
         """Partition the rows and train a member on each partition.
 

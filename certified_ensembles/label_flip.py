@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertificateWarning
+from ._certificate import Certificate, CertificateWarning, whole_or_not_at_all
 from ._data.validation import (
     COMMON_CONSTRAINTS,
     MAX_SEED,
@@ -195,6 +195,7 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         return RidgeClassifier() if self.estimator is None else self.estimator
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @whole_or_not_at_all
     def fit(self, X, y):
         """Find the label-free weights; for "monte_carlo", train a member on each noisy draw.
 

@@ -8,7 +8,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._certificate import Certificate
+from ._certificate import Certificate, whole_or_not_at_all
 from ._data.array_api import on_host
 from ._data.nearest import NearestRows
 from ._data.validation import validate_labels
@@ -107,6 +107,7 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
         return validate_data(self, on_host(X), reset=reset, dtype=[np.float64, np.float32])
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @whole_or_not_at_all
     def fit(self, X, y):
         """Keep the rows, in the one order that depends on their values alone.
 

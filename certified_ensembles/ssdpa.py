@@ -12,6 +12,7 @@ from sklearn.utils import assert_all_finite, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._certificate import whole_or_not_at_all
 from ._data.categories import categorical_mask
 from ._data.validation import check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
@@ -211,6 +212,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @whole_or_not_at_all
     def fit(self, X, y, **fit_params):
         """Learn the representation from all rows, and a member from the labels of each partition.
 
