@@ -123,7 +123,8 @@ def _is_installed(module_name):
     top = module_name.partition(".")[0]
     if top == "__main__":
         return False
-    if top == __package__ or top in sys.builtin_module_names or top in sys.stdlib_module_names:
+    own = __package__.partition(".")[0]
+    if top == own or top in sys.builtin_module_names or top in sys.stdlib_module_names:
         return True
     try:
         spec = importlib.util.find_spec(top)
