@@ -148,11 +148,15 @@ def collective(n_members, budget, n_samples, time_limit):
     )
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--fast", action="store_true", help="smaller sizes, a few seconds")
     parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
     rng = np.random.default_rng(0)
     k, n_rows = (300, 1000) if args.fast else (3000, 10000)
     degree = 4 if args.fast else 16

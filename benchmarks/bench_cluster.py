@@ -57,7 +57,7 @@ def count_bytes(client):
     return sizes
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fast", action="store_true", help="a tenth of the rows and members")
     parser.add_argument("--n-rows", type=int, default=60_000)
@@ -68,6 +68,11 @@ def main():
     args = parser.parse_args()
     if args.fast:
         args.n_rows, args.n_partitions = args.n_rows // 10, args.n_partitions // 10
+    return args
+
+
+def main():
+    args = arguments()
     import dask
     import distributed
 

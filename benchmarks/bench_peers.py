@@ -375,7 +375,7 @@ def write(results, limits, about, folder):
     draw(results, Path(folder, "bench_peers.png"))
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fast", action="store_true", help="few rows and members, under a minute")
     parser.add_argument("--only", nargs="+", choices=NAMES)
@@ -398,6 +398,11 @@ def main():
     if args.fast:
         args.n, args.k, args.repeats, args.subset = [3000], [60], 2, 20
         args.n_test = args.n_test or 500
+    return args
+
+
+def main():
+    args = arguments()
     limits = {"gemm_float32": gemm_rate(), "bandwidth": bandwidth()}
     about = machine_line() + (
         f"\none thread: {limits['gemm_float32'] / 1e9:.1f} Gflop/s in float32 products, "
