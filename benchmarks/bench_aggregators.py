@@ -198,7 +198,16 @@ def main():
     )
 
     print("all radii, 10 classes, float32 scores")
-    step = 100
+    all_radii(rng, k, degree, n_rows, fine_ballots, spread)
+
+    print("one attacker against all rows")
+    seconds = 3 if args.fast else 30
+    for n_members, budget in ((20, 4), (50, 10), (250, 40)):
+        collective(n_members, budget, 200 if args.fast else 1000, seconds)
+
+
+def all_radii(rng, k, degree, n_rows, fine_ballots, spread):
+    step, fine = 100, k // 3 * degree
     whole(
         f"plurality with its count, k = {k}",
         lambda block: plurality_radius(count(block, 10)),
@@ -229,11 +238,6 @@ def main():
         (make_scores(rng, 50, fine, 10) for _ in range(n_rows // 500)),
         n_rows // 10,
     )
-
-    print("one attacker against all rows")
-    seconds = 3 if args.fast else 30
-    for n_members, budget in ((20, 4), (50, 10), (250, 40)):
-        collective(n_members, budget, 200 if args.fast else 1000, seconds)
 
 
 if __name__ == "__main__":

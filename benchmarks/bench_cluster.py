@@ -127,6 +127,10 @@ def main():
                         seconds, clf = fit(name, X, y, k, X_test)
                         note(name, f"Dask, {n_workers} workers", seconds, clf, sum(sizes))
                         del client.submit
+    show(results, k, X.nbytes, about, args.output)
+
+
+def show(results, k, n_bytes, about, output):
     text = table(
         ["Members", "On", "fit (s)", "ms a member", "MB sent", "sent / rows", "ballots"],
         [
@@ -136,23 +140,23 @@ def main():
                 f"{r['seconds']:.2f}",
                 f"{1e3 * r['seconds'] / k:.2f}",
                 "" if r["sent"] is None else f"{r['sent'] / 1e6:.1f}",
-                "" if r["sent"] is None else f"{r['sent'] / X.nbytes:.2f}",
+                "" if r["sent"] is None else f"{r['sent'] / n_bytes:.2f}",
                 "same" if r["same"] else "OTHER",
             ]
             for r in results
         ],
     )
     print("\n" + text)
-    if args.output:
+    if output:
         print(
             "written:",
             save(
                 "bench_cluster",
-                {"megabytes": X.nbytes / 1e6, "k": k, "runs": results},
-                args.output,
+                {"megabytes": n_bytes / 1e6, "k": k, "runs": results},
+                output,
             ),
         )
-        write_table("bench_cluster", about, text, args.output)
+        write_table("bench_cluster", about, text, output)
 
 
 if __name__ == "__main__":

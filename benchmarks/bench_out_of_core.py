@@ -96,7 +96,7 @@ def run(path, y, source, estimator, k, n_test, n_jobs):
     }
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fast", action="store_true", help="40 MB instead of 2 GB")
     parser.add_argument("--n-rows", type=int)
@@ -109,7 +109,11 @@ def main():
     parser.add_argument(
         "--output", default=None, help="folder for bench_out_of_core.json and .txt"
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
     n = args.n_rows or (20000 if args.fast else 1_000_000)
     k = args.n_partitions or (50 if args.fast else 1200)
     n_test = args.n_test or n

@@ -214,23 +214,23 @@ def plan_partitions(
         vote = _Vote(
             ballots, np.searchsorted(labels, y_val), len(labels), k, cost, classes is None
         )
-        radius = vote.imagine(ballots, _N_DRAWS, rng)
-        entries.append(
-            (
-                k,
-                len(rows),
-                (ballots == vote.codes[:, None]).sum() / max((ballots >= 0).sum(), 1),
-                _accuracy(radius),
-                vote.error(_accuracy, rng),
-                _median(radius),
-                vote.error(_median, rng),
-                (radius.ravel()[:, None] >= budgets).mean(axis=0),
-                seconds[0] * k,
-                seconds[1] * k / len(y_val) * 1000,
-            )
-        )
+        times = seconds[0] * k, seconds[1] * k / len(y_val) * 1000
+        entries.append((k, len(rows), *_foreseen(vote, ballots, budgets, rng), *times))
     columns = [np.array(column) for column in zip(*entries, strict=True)]
     return PartitionPlan(*columns[:7], budgets, *columns[7:])
+
+
+def _foreseen(vote, ballots, budgets, rng):
+    """Return what a plan says of one number of partitions, but for its cost."""
+    radius = vote.imagine(ballots, _N_DRAWS, rng)
+    return (
+        (ballots == vote.codes[:, None]).sum() / max((ballots >= 0).sum(), 1),
+        _accuracy(radius),
+        vote.error(_accuracy, rng),
+        _median(radius),
+        vote.error(_median, rng),
+        (radius.ravel()[:, None] >= budgets).mean(axis=0),
+    )
 
 
 def _labels(y, y_val, classes):
