@@ -6,7 +6,7 @@ and the audit, so that all warn in the same words where a wrapper voids the guar
 parameter learned from all training rows lets one poisoned row reach every member.
 """
 
-import functools
+import contextlib
 import sys
 import warnings
 from copy import copy
@@ -23,23 +23,19 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 
-def whole_or_not_at_all(fit):
-    """Make a ``fit`` that fails, or is interrupted, leave the estimator as it was.
+@contextlib.contextmanager
+def whole_or_not_at_all(estimator):
+    """Leave an estimator as it was where a fit inside fails or is interrupted.
 
     Old members under the rules of a new fit would certify more than they prove.
     """
-
-    @functools.wraps(fit)
-    def whole(self, *args, **params):
-        before = vars(self).copy()
-        try:
-            return fit(self, *args, **params)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return whole
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 class CertificateWarning(UserWarning):

@@ -115,7 +115,6 @@ class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.abstain_label = abstain_label
 
     @_fit_context(prefer_skip_nested_validation=False)
-    @whole_or_not_at_all
     def fit(self, X, y, **fit_params):
         """Fit the estimator.
 
@@ -140,16 +139,17 @@ class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ValueError
             If `abstain_label` is a label, or of another type than the labels.
         """
-        if _routing_enabled():
-            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
-        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
-        self.classes_ = np.asarray(find_ensemble(self.estimator_).classes_)
-        for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
-        self.abstain_label_ = self._resolve_label()
-        return self
+        with whole_or_not_at_all(self):
+            if _routing_enabled():
+                fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+            self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
+            self.classes_ = np.asarray(find_ensemble(self.estimator_).classes_)
+            for name in ("n_features_in_", "feature_names_in_"):
+                vars(self).pop(name, None)
+                if hasattr(self.estimator_, name):
+                    setattr(self, name, getattr(self.estimator_, name))
+            self.abstain_label_ = self._resolve_label()
+            return self
 
     def _resolve_label(self):
         label, known = self.abstain_label, self.classes_.tolist()

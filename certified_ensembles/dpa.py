@@ -202,7 +202,6 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    @whole_or_not_at_all
     def fit(self, X, y, *, groups=None, **fit_params):
         """Partition the rows and train a member on each partition.
 
@@ -240,26 +239,27 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         UserWarning
             If rows were left out. Warnings of members come once for each category.
         """
-        params = self._member_params(fit_params)
-        X, y, params, groups, known = self._rows_to_fit(X, y, params, groups)
-        y, self.classes_, self._open_set = validate_labels(self, X, y)
-        self.spread_ = self._draw_spread()
-        self.partition_ = self._assign_partitions(X, y, groups)
-        self._warn_if_empty()
-        members = PartitionMembers(
-            self._validate_estimator(),
-            self.classes_,
-            open_set=self._open_set,
-            n_seeds=self.n_seeds,
-            memory=self.memory,
-            categorical=categorical_mask(self.categorical_features, X),
-            on_error=self.on_error,
-        )
-        seeds = self._validate_seeds(self._n_partitions)
-        rows = TrainingRows(X, numbers=None if known is None else np.flatnonzero(known))
-        self._fit_members(members, rows, y, seeds, params)
-        self._sum_up(known)
-        return self
+        with whole_or_not_at_all(self):
+            params = self._member_params(fit_params)
+            X, y, params, groups, known = self._rows_to_fit(X, y, params, groups)
+            y, self.classes_, self._open_set = validate_labels(self, X, y)
+            self.spread_ = self._draw_spread()
+            self.partition_ = self._assign_partitions(X, y, groups)
+            self._warn_if_empty()
+            members = PartitionMembers(
+                self._validate_estimator(),
+                self.classes_,
+                open_set=self._open_set,
+                n_seeds=self.n_seeds,
+                memory=self.memory,
+                categorical=categorical_mask(self.categorical_features, X),
+                on_error=self.on_error,
+            )
+            seeds = self._validate_seeds(self._n_partitions)
+            rows = TrainingRows(X, numbers=None if known is None else np.flatnonzero(known))
+            self._fit_members(members, rows, y, seeds, params)
+            self._sum_up(known)
+            return self
 
     def _draw_spread(self):
         """Return which members each fine partition takes part in, whatever the data are."""

@@ -195,7 +195,6 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         return RidgeClassifier() if self.estimator is None else self.estimator
 
     @_fit_context(prefer_skip_nested_validation=False)
-    @whole_or_not_at_all
     def fit(self, X, y):
         """Find the label-free weights; for "monte_carlo", train a member on each noisy draw.
 
@@ -222,19 +221,20 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         CertificateWarning
             If a fixed seed gives the noise of "monte_carlo" away.
         """
-        noisy = self.certificate == "monte_carlo"
-        if noisy:
-            check_seed(self.random_state or 0, self.n_draws, "n_draws={}")
-        else:
-            check_seed(self.random_state)
-        X = validate_rows(self, X, reset=True)
-        y, self.classes_, self._open_set = validate_labels(self, X, y)
-        self._validate_noise()
-        for name in ("estimators_", "seed_", "smoother_"):
-            vars(self).pop(name, None)
-        fit = self._fit_noisy_members if noisy else self._fit_weights
-        fit(X, np.searchsorted(self.classes_, y))
-        return self
+        with whole_or_not_at_all(self):
+            noisy = self.certificate == "monte_carlo"
+            if noisy:
+                check_seed(self.random_state or 0, self.n_draws, "n_draws={}")
+            else:
+                check_seed(self.random_state)
+            X = validate_rows(self, X, reset=True)
+            y, self.classes_, self._open_set = validate_labels(self, X, y)
+            self._validate_noise()
+            for name in ("estimators_", "seed_", "smoother_"):
+                vars(self).pop(name, None)
+            fit = self._fit_noisy_members if noisy else self._fit_weights
+            fit(X, np.searchsorted(self.classes_, y))
+            return self
 
     def _fit_weights(self, X, codes):
         self.smoother_ = LinearSmoother(

@@ -107,7 +107,6 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
         return validate_data(self, on_host(X), reset=reset, dtype=[np.float64, np.float32])
 
     @_fit_context(prefer_skip_nested_validation=False)
-    @whole_or_not_at_all
     def fit(self, X, y):
         """Keep the rows, in the one order that depends on their values alone.
 
@@ -128,18 +127,19 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If X, y or a parameter is unusable, or there are fewer rows than `n_neighbors`.
         """
-        X = self._validate_rows(X, reset=True)
-        y, self.classes_, self._open_set = validate_labels(self, X, y)
-        if self.n_neighbors > len(X):
-            raise ValueError(
-                f"n_neighbors={self.n_neighbors} is more than n_samples={len(X)}, the number of "
-                "training rows; make it smaller."
-            )
-        codes = np.searchsorted(self.classes_, y)
-        order = canonical_order(X, codes)
-        self.n_samples_fit_ = len(X)
-        self._nearest, self._codes = NearestRows(X[order]), codes[order]
-        return self
+        with whole_or_not_at_all(self):
+            X = self._validate_rows(X, reset=True)
+            y, self.classes_, self._open_set = validate_labels(self, X, y)
+            if self.n_neighbors > len(X):
+                raise ValueError(
+                    f"n_neighbors={self.n_neighbors} is more than n_samples={len(X)}, the number "
+                    "of training rows; make it smaller."
+                )
+            codes = np.searchsorted(self.classes_, y)
+            order = canonical_order(X, codes)
+            self.n_samples_fit_ = len(X)
+            self._nearest, self._codes = NearestRows(X[order]), codes[order]
+            return self
 
     def _neighbor_codes(self, X, n_nearest):
         """Return the class indices of the nearest training rows, the nearest first."""

@@ -212,7 +212,6 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    @whole_or_not_at_all
     def fit(self, X, y, **fit_params):
         """Learn the representation from all rows, and a member from the labels of each partition.
 
@@ -248,22 +247,25 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             If ``unlabeled="mask"`` will train on very many rows, or rows were left out. Warnings
             of members come once for each category.
         """
-        params = self._member_params(fit_params)
-        X, y, params, _, known = self._rows_to_fit(X, y, params)
-        y, self.classes_, self._open_set = validate_labels(self, X, y)
-        check_seed(self.random_state)
-        members = self._choose_members(X, params)
-        rows = self._fit_representation(X)
-        one_label = self.n_partitions == "n_samples"
-        self._n_partitions = rows.index.max() + 1 if one_label else self.n_partitions
-        self.partition_ = label_free_partition(self.partitioner, X, rows.index, self._n_partitions)
-        self._warn_if_empty()
-        seeds = [self.random_state] if one_label else self._validate_seeds(self._n_partitions)
-        if known is not None:
-            rows = rows._replace(numbers=np.flatnonzero(known))
-        self._fit_members(members, rows, y, seeds, params)
-        self._sum_up(known)
-        return self
+        with whole_or_not_at_all(self):
+            params = self._member_params(fit_params)
+            X, y, params, _, known = self._rows_to_fit(X, y, params)
+            y, self.classes_, self._open_set = validate_labels(self, X, y)
+            check_seed(self.random_state)
+            members = self._choose_members(X, params)
+            rows = self._fit_representation(X)
+            one_label = self.n_partitions == "n_samples"
+            self._n_partitions = rows.index.max() + 1 if one_label else self.n_partitions
+            self.partition_ = label_free_partition(
+                self.partitioner, X, rows.index, self._n_partitions
+            )
+            self._warn_if_empty()
+            seeds = [self.random_state] if one_label else self._validate_seeds(self._n_partitions)
+            if known is not None:
+                rows = rows._replace(numbers=np.flatnonzero(known))
+            self._fit_members(members, rows, y, seeds, params)
+            self._sum_up(known)
+            return self
 
     def _choose_members(self, X, params):
         """Return the untrained members of the kind that the parameters ask for."""
