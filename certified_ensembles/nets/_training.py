@@ -7,12 +7,11 @@ member's own, on the CPU, so that every device sees the same ones.
 import contextlib
 import inspect
 import os
-import threading
 
 import numpy as np
 import torch
 
-from .._deterministic import global_seed, one_thread
+from .._deterministic import ProcessWide, global_seed, one_thread
 from ._augment import crop, draw_crops, draw_flips, flip
 
 PRECISIONS = {
@@ -234,56 +233,25 @@ def set_rates(optimizer, factor):
 # ---------------------------------------------------------------- machine
 
 
-class _Deterministic:
-    """Context in which torch gives the same bits every time, on one thread.
+class _Repeatable(ProcessWide):
+    """Context in which torch chooses algorithms that give the same bits every time."""
 
-    The number of threads belongs to the calling thread and to the process, the other
-    switches to the process: the last to leave restores them.
-    """
+    def _begin(self):
+        self._before = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.utils.deterministic.fill_uninitialized_memory,
+        )
+        # cuBLAS adds in a fixed order only with a workspace of a fixed size.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        self._switch(True, False, True, False, False, False, False)
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._depth = self._n_strict = 0
-
-    @contextlib.contextmanager
-    def __call__(self, strict):
-        self._enter(strict)
-        try:
-            yield
-        finally:
-            self._leave(strict)
-
-    def _enter(self, strict):
-        with self._lock:
-            if self._depth == 0:
-                self._before = (
-                    torch.get_num_threads(),
-                    torch.are_deterministic_algorithms_enabled(),
-                    torch.is_deterministic_algorithms_warn_only_enabled(),
-                    torch.backends.cudnn.deterministic,
-                    torch.backends.cudnn.benchmark,
-                    torch.backends.cudnn.allow_tf32,
-                    torch.backends.cuda.matmul.allow_tf32,
-                    torch.utils.deterministic.fill_uninitialized_memory,
-                )
-                # cuBLAS adds in a fixed order only with a workspace of a fixed size.
-                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-                self._switch(True, False, True, False, False, False, True)
-            self._depth += 1
-            self._count(strict)
-            torch.set_num_threads(1)
-
-    def _leave(self, strict):
-        with self._lock:
-            self._depth -= 1
-            self._count(-strict)
-            torch.set_num_threads(self._before[0])
-            if self._depth == 0:
-                self._switch(*self._before[1:])
-
-    def _count(self, strict):
-        self._n_strict += strict
-        torch.utils.deterministic.fill_uninitialized_memory = self._n_strict > 0
+    def _end(self):
+        self._switch(*self._before)
 
     @staticmethod
     def _switch(on, warn_only, cudnn, benchmark, tf32_cudnn, tf32_matmul, fill):
@@ -295,7 +263,17 @@ class _Deterministic:
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
-_deterministic = _Deterministic()
+class _FilledMemory(ProcessWide):
+    """Context, inside of `_Repeatable`, in which torch fills new memory before it is used."""
+
+    def _begin(self):
+        torch.utils.deterministic.fill_uninitialized_memory = True
+
+    def _end(self):
+        torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+_repeatable, _filled_memory = _Repeatable(), _FilledMemory()
 
 
 @contextlib.contextmanager
@@ -310,7 +288,7 @@ def reproducible(*, strict=True):
         some of them. The switch belongs to the process, so memory is filled while any thread is
         strict.
     """
-    with one_thread, _deterministic(strict):
+    with one_thread, _repeatable, _filled_memory if strict else contextlib.nullcontext():
         yield
 
 

@@ -34,8 +34,7 @@ from certified_ensembles import (
     LabelFlipSmoothingClassifier,
     SemiSupervisedDPA,
 )
-from certified_ensembles import _deterministic as deterministic
-from certified_ensembles._deterministic import draws_globally, global_seed, seeded_clones
+from certified_ensembles._deterministic import draws_globally, global_seed, seeded_clones, seeding
 from certified_ensembles.representations import LaplacianEigenmap
 from certified_ensembles.smoothers import ClusterVote
 
@@ -110,7 +109,7 @@ VARIANTS = {
 
 
 def listed():
-    for module, names in deterministic._DRAWS_NOTHING.items():
+    for module, names in seeding._DRAWS_NOTHING.items():
         for name in names:
             yield pytest.param(getattr(importlib.import_module(module), name), id=name)
 

@@ -1,20 +1,12 @@
-"""Training that is a function of rows and seed: one thread, seeded generators, plain floats."""
+"""Clones that are seeded in all their parts, and which of these draw from nothing else."""
 
-# ruff: noqa: NPY002 - the legacy generator is global, so it is the one to seed and restore
-
-import contextlib
-import importlib.abc
 import numbers
-import random
 import sys
-import threading
 import types
 
 import numpy as np
-from numpy.random import bit_generator
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from threadpoolctl import ThreadpoolController
 
 
 def parts_of(estimator, frozen=True):
@@ -114,41 +106,6 @@ def is_net(estimator):
     )
 
 
-# ---------------------------------------------------------------- threads
-
-
-class _OneThread:
-    """Context in which BLAS and OpenMP use one thread, whatever joblib does around it.
-
-    Rounding depends on the number of threads. The limit holds for the whole process, so
-    the last of several threads to leave restores it.
-    """
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._known_modules = 0
-
-    def __enter__(self):
-        with self._lock:
-            if self._known_modules != len(sys.modules):  # a new library may bring its own pool
-                self._controller = ThreadpoolController()
-                self._known_modules = len(sys.modules)
-            limiter = self._controller.limit(limits=1)
-            if self._depth == 0:
-                self._original = limiter
-            self._depth += 1
-
-    def __exit__(self, *exception):
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                self._original.restore_original_limits()
-
-
-one_thread = _OneThread()
-
-
 # ---------------------------------------------------------------- what draws nothing
 
 # Classes and functions that draw from no generator of the process once every `random_state` is an
@@ -238,18 +195,6 @@ def may_draw(estimator):
     )
 
 
-def seeded(function, seed, needed=True):
-    """Return a function that runs with seeded generators each time."""
-    if not needed:
-        return function
-
-    def call(*args, **kwargs):
-        with global_seed(seed):
-            return function(*args, **kwargs)
-
-    return call
-
-
 def _draws_nothing(part):
     if part is None or isinstance(part, _PLAIN):
         return True
@@ -266,137 +211,3 @@ def _is_public(owner, module, names):
     """Say whether a class or function is the very one that a module makes public by its name."""
     name = owner.__name__
     return name in names and getattr(sys.modules.get(module), name, None) is owner
-
-
-# ---------------------------------------------------------------- global generators
-
-_GLOBAL_GENERATORS = threading.RLock()
-_own_generators = []  # those that hold the lock, the outermost first
-
-
-class OwnGenerators:
-    """Context in which the process's generators are ours to seed; they are restored after.
-
-    These are the generators of random, numpy and torch, also where torch is imported within, and
-    the entropy that numpy takes for generators without a seed: what ARPACK restarts from, for
-    instance. They belong to the process, so that threads take turns.
-    """
-
-    def __enter__(self):
-        _GLOBAL_GENERATORS.acquire()
-        self._seed, self._bits, self._torch = 0, None, None
-        self._python, self._numpy = random.getstate(), np.random.get_state()
-        self._entropy, self.thread = bit_generator.randbits, threading.get_ident()
-
-        def randbits(k):
-            if threading.get_ident() != self.thread:
-                return self._entropy(k)
-            if self._bits is None:
-                self._bits = random.Random(self._seed)
-            return self._bits.getrandbits(k)
-
-        bit_generator.randbits = randbits
-        _own_generators.append(self)
-        torch = sys.modules.get("torch")
-        # Another thread may be about to import it.
-        if torch is not None and not getattr(torch.__spec__, "_initializing", False):
-            self._keep_torch()
-        elif len(_own_generators) == 1:
-            sys.meta_path.insert(0, _torch_finder)
-        return self
-
-    def seed(self, seed):
-        """Seed all of them."""
-        self._seed, self._bits = seed, None
-        random.seed(seed)
-        np.random.seed(seed)
-        if self._torch is not None:
-            self._torch.manual_seed(seed)
-
-    def _keep_torch(self):
-        self._torch = torch = sys.modules["torch"]
-        begun = torch.cuda.is_initialized()
-        self._queued = torch.cuda.is_available() and not begun
-        self._devices = torch.cuda.get_rng_state_all() if begun else []
-        self._cpu = torch.get_rng_state()
-
-    def torch_arrived(self):
-        """Seed torch, which has just been imported, as if it had been there before."""
-        self._keep_torch()
-        self._torch.manual_seed(self._seed)
-
-    def __exit__(self, *exception):
-        _own_generators.pop()
-        if _torch_finder in sys.meta_path and not _own_generators:
-            sys.meta_path.remove(_torch_finder)
-        bit_generator.randbits = self._entropy
-        random.setstate(self._python)
-        np.random.set_state(self._numpy)
-        if self._torch is not None:
-            self._torch.set_rng_state(self._cpu)
-            for device, state in enumerate(self._devices):
-                self._torch.cuda.set_rng_state(state, device)
-            if self._queued:  # torch keeps a seed for CUDA until that begins, and has kept ours
-                self._torch.cuda.manual_seed_all(self._torch.initial_seed())
-        _GLOBAL_GENERATORS.release()
-
-
-class _TorchFinder(importlib.abc.MetaPathFinder):
-    """Tells `OwnGenerators` as soon as torch has been imported."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name != "torch":
-            return None
-        for finder in sys.meta_path:
-            find = None if finder is self else getattr(finder, "find_spec", None)
-            spec = None if find is None else find(name, path, target)
-            if spec is not None:
-                spec.loader = _TorchLoader(spec.loader)
-                return spec
-        return None
-
-
-class _TorchLoader(importlib.abc.Loader):
-    def __init__(self, loader):
-        self._loader = loader
-
-    def __getattr__(self, name):
-        return getattr(self._loader, name)
-
-    def create_module(self, spec):
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        for generators in list(_own_generators):
-            generators.torch_arrived()
-
-
-_torch_finder = _TorchFinder()
-
-
-def reseed(seed):
-    """Seed the generators once more, where this thread is in a context in which they are ours."""
-    if _own_generators and _own_generators[-1].thread == threading.get_ident():
-        _own_generators[-1].seed(seed)
-
-
-@contextlib.contextmanager
-def global_seed(seed, needed=True):
-    """Seed the generators of random, numpy and torch, and restore them after."""
-    if not needed:
-        yield
-        return
-    with OwnGenerators() as generators:
-        generators.seed(seed)
-        yield
-
-
-def add_up(terms):
-    """Add arrays one by one: numpy's own sums choose their order by shape and strides."""
-    terms = iter(terms)
-    total = next(terms).copy()
-    for term in terms:
-        total += term
-    return total
