@@ -25,6 +25,23 @@ def fixed_blocks(n_rows, n_columns):
         )
 
 
+def row_major(A):
+    """Return numbers row by row in memory; those of frames lie column by column.
+
+    They are copied in strips of columns: numpy's own copy walks along whole rows, and what it has
+    read of a wide one is out of the core's cache when the next row needs it.
+    """
+    if A.flags.c_contiguous:
+        return A
+    out = np.empty(A.shape, A.dtype)
+    width = _STRIP_BYTES // A.dtype.itemsize
+    for start in range(0, A.shape[1], width):
+        out[:, start : start + width] = A[:, start : start + width]
+    return out
+
+
+# Of a row, what is copied at once where columns become rows.
+_STRIP_BYTES = 1 << 11
 # Rows read from a file at once; and rows encoded at once, few enough to stay in a core's cache.
 _BLOCK_BYTES, _TABLE_BYTES = 1 << 23, 1 << 19
 

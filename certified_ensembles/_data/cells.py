@@ -167,13 +167,12 @@ def kind_of(cell):
     return NUMBER if isinstance(cell, float) else LONG
 
 
-_NUMBERS = {int, float, bool, type(None)}
+# Types of numbers that numpy turns into doubles as they are; None becomes NaN.
+PLAIN_NUMBERS = {int, float, bool, type(None)}
 
 
 def as_doubles(values):
-    """Return a sequence of plain numbers and None as doubles; None if they are not all doubles."""
-    if not set(map(type, values)) <= _NUMBERS:
-        return None
+    """Return cells of the types of `PLAIN_NUMBERS` as doubles; None if one is too large."""
     try:
         doubles = np.array(values, dtype=np.float64)
     except OverflowError:

@@ -1,13 +1,11 @@
 """The door: every container that rows come in is brought into the one canonical form, once."""
 
-import itertools
-
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import _num_samples
 
 from .cells import LONG, MISSING, NUMBER, has_form
-from .frames import coded, frame_table, times_column
+from .frames import coded, coded_columns, frame_table, times_column
 from .out_of_core import rows_at
 from .sparse import canonical_csr
 from .table import Coded, Container, Table, join_columns
@@ -110,8 +108,7 @@ def _array_table(X):
     if array.dtype.kind in "Mm":
         columns = [times_column(flat[:, j]) for j in range(width)]
     else:
-        flat = flat if array.dtype.kind == "O" else flat.astype(object)
-        columns = [coded(flat[:, j].tolist(), f"column {j}, ") for j in range(width)]
+        columns = coded_columns(flat.astype(object, copy=False))
     table = join_columns(columns, len(array), container, **given)
     if array.ndim > 2:
         table = Table(_numbers_of_images(table, flat).reshape(array.shape), container, **given)
@@ -154,7 +151,7 @@ def exact_array(X):
         raise ValueError(_ragged(X) or str(error)) from error
     if words and array.ndim < 2:
         raise ValueError(_ragged(X))
-    if array.dtype.kind in "USO" or not _kept_its_values(X, array):
+    if array.dtype.kind in "US" or not _kept_its_values(X, array):
         array = np.array(X, dtype=object)
     return array
 
@@ -163,7 +160,8 @@ def _holds_words(X):
     """Say whether a list of rows holds a text: numpy would spell out every number first."""
     if not isinstance(X, list | tuple) or not all(isinstance(row, list | tuple) for row in X):
         return False
-    return bool({str, bytes} & set(map(type, itertools.chain.from_iterable(X))))
+    words = {str, bytes}
+    return not all(words.isdisjoint(map(type, row)) for row in X)
 
 
 def _kept_its_values(X, array):

@@ -4,9 +4,11 @@ import importlib
 
 import numpy as np
 
+from .blocks import _TABLE_BYTES, row_blocks, row_major
 from .cells import (
     MISSING,
     NUMBER,
+    PLAIN_NUMBERS,
     SPAN,
     TIME,
     CellError,
@@ -65,7 +67,7 @@ def coded(values, where=""):
     where : str
         What an error calls the column.
     """
-    doubles = as_doubles(values)
+    doubles = as_doubles(values) if set(map(type, values)) <= PLAIN_NUMBERS else None
     if doubles is not None:
         return doubles
     try:
@@ -74,6 +76,25 @@ def coded(values, where=""):
         place = getattr(error, "place", "?")
         raise TypeError(f"{error} It stands in {where}row {place} of X.") from error
     return _column_of(codes, cells)
+
+
+def coded_columns(cells):
+    """Return the columns of an array of objects with two axes, each as :func:`coded` does.
+
+    Types and numbers are looked at row by row, as cells lie in memory; one column after the other
+    takes twice as long.
+    """
+    types = [set() for _ in range(cells.shape[1])]
+    for rows in row_blocks(cells, _TABLE_BYTES):
+        for own, column in zip(types, cells[rows].T.tolist(), strict=True):
+            own.update(map(type, column))
+    plain = [j for j, own in enumerate(types) if own <= PLAIN_NUMBERS]
+    doubles = as_doubles(cells.take(plain, axis=1))
+    known = {} if doubles is None else dict(zip(plain, doubles.T, strict=True))
+    return [
+        known[j] if j in known else coded(cells[:, j].tolist(), f"column {j}, ")
+        for j in range(len(types))
+    ]
 
 
 def exact_times(values, other):
@@ -124,7 +145,7 @@ def _pandas_table(X):
         return _sparse_frame(X, container, **how)
     plain = [isinstance(d, np.dtype) and d.kind in "biuf" and d.itemsize <= 8 for d in dtypes]
     if dtypes and all(plain) and len(set(dtypes)) == 1:
-        return Table(np.ascontiguousarray(_in_native_order(X.to_numpy())), container, **how)
+        return Table(row_major(_in_native_order(X.to_numpy())), container, **how)
     columns, run = [], []
     for j, number in enumerate(plain):
         if number:
@@ -145,11 +166,12 @@ def _numbers_of_pandas(X, places, dtypes):
     """Return adjacent columns of numpy's numbers as one block, or one by one where that rounds."""
     if not places:
         return []
-    part = X.iloc[:, places[0] : places[-1] + 1]
+    # To cut a frame takes a step a column, and all of it is wanted most often.
+    part = X if len(places) == X.shape[1] else X.iloc[:, places[0] : places[-1] + 1]
     wide = {dtypes[j] for j in places if dtypes[j].kind in "iu" and dtypes[j].itemsize == 8}
     if wide and not exact_doubles(part.select_dtypes(list(wide)).to_numpy()):
         return [_exact_column(part.iloc[:, j].to_numpy()) for j in range(len(places))]
-    return [part.to_numpy(np.result_type(*(dtypes[j] for j in places)))]
+    return [part.to_numpy(np.result_type(*{dtypes[j] for j in places}))]
 
 
 def _exact_column(values):
@@ -168,7 +190,7 @@ def _sparse_frame(X, container, **how):
     for j in np.flatnonzero(np.logical_not(kept)).tolist():
         table[j] = _pandas_column(X.iloc[:, j], f"column {X.columns[j]!r}, ")
     own = X.loc[:, kept] if table else X
-    sparse = canonical_csr(own.sparse.to_coo()) if any(kept) else None
+    sparse = canonical_csr(own.sparse.to_coo().tocsr()) if any(kept) else None
     if sparse is None or not all(isinstance(column, Coded) for column in table.values()):
         names = range(X.shape[1])
         columns = [table[j] if j in table else np.asarray(X.iloc[:, j]) for j in names]
@@ -217,11 +239,12 @@ def _polars_table(X):
     polars = importlib.import_module("polars")
     names, dtypes = list(X.columns), list(X.dtypes)
     container = Container("polars", names)
-    categories = np.array([d in (polars.Categorical, polars.Enum) for d in dtypes], dtype=bool)
+    is_category = {d: d in (polars.Categorical, polars.Enum) for d in set(dtypes)}
+    categories = np.array([is_category[d] for d in dtypes], dtype=bool)
     how = {"categories": categories, "given": X}
-    numeric = [d.is_numeric() and not d.is_decimal() for d in dtypes]
-    if dtypes and all(numeric) and len(set(dtypes)) == 1 and not any(X.null_count().row(0)):
-        return Table(np.ascontiguousarray(X.to_numpy()), container, **how)
+    numeric = all(d.is_numeric() and not d.is_decimal() for d in is_category)
+    if numeric and len(is_category) == 1 and not any(X.null_count().row(0)):
+        return Table(row_major(X.to_numpy()), container, **how)
     columns = [_polars_column(X.get_column(name), f"column {name!r}, ", polars) for name in names]
     return join_columns(columns, len(X), container, **how)
 

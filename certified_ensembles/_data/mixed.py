@@ -7,6 +7,8 @@ from .cells import BYTES, LONG, ODD_TIME, SPAN, TEXT, TIME, ordered, plain_float
 _WORDS = (TEXT, BYTES, TIME, SPAN, ODD_TIME)
 # Columns that are tried first to tell rows apart: one does where it holds fractions.
 _LEADING = (1, 8)
+# A number among words.
+_CELL = np.dtype([("tag", "u1"), ("number", ">u8"), ("rest", ">u8")])
 
 
 def mixed_bytes(table, numeric_bytes):
@@ -75,21 +77,17 @@ def _number_cells(dense):
     if not m:
         return b"", np.zeros((n, 0), np.int64), np.zeros((n, 0), np.int64)
     values = plain_floats(dense)
-    cells = np.zeros((n, m, 17), dtype=np.uint8)
-    cells[:, :, 0] = 1
-    cells[:, :, 1:9] = ordered(values).view(np.uint8).reshape(n, m, 8)
-    cells[:, :, 9:] = ordered(np.zeros(1)).view(np.uint8)
+    cells = np.empty((n, m), dtype=_CELL)
+    cells["tag"], cells["number"], cells["rest"] = 1, ordered(values), ordered(np.zeros(1))
     missing = np.isnan(values)
     lengths = np.full((n, m), 17, dtype=np.int64)
+    raw = cells.view(np.uint8).reshape(n, m, 17)
     if missing.any():
-        cells[:, :, 0][missing] = 4
+        cells["tag"][missing] = 4
         lengths[missing] = 1
-        kept = np.arange(17) < lengths[:, :, None]
-        raw = cells[kept].tobytes()
-    else:
-        raw = cells.tobytes()
+        raw = raw[np.arange(17) < lengths[:, :, None]]
     stop = np.cumsum(lengths.ravel()).reshape(n, m)
-    return memoryview(raw), stop - lengths, stop
+    return memoryview(raw.reshape(-1)), stop - lengths, stop
 
 
 def mixed_ranks(table):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from .blocks import row_major
 from .cells import LONG, MISSING, NUMBER, cell_key
 from .out_of_core import rows_at
 
@@ -248,5 +249,5 @@ def join_columns(columns, n_rows, container, **how):
         return Table(np.empty((n_rows, 0)), container, coded, **how)
     dtype = np.float64 if coded else np.result_type(*dense)
     if len(dense) == 1:
-        return Table(np.ascontiguousarray(dense[0], dtype=dtype), container, coded, **how)
+        return Table(row_major(dense[0].astype(dtype, copy=False)), container, coded, **how)
     return Table(np.concatenate(dense, axis=1, dtype=dtype), container, coded, **how)
