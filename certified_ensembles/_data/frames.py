@@ -3,6 +3,7 @@
 import importlib
 
 import numpy as np
+import scipy.sparse as sp
 
 from .blocks import _TABLE_BYTES, row_blocks, row_major
 from .cells import (
@@ -181,21 +182,22 @@ def _exact_column(values):
 
 
 def _sparse_frame(X, container, **how):
-    """Return a frame of sparse columns: what leaves out zeros as CSR, other columns as they are.
+    """Return a frame of sparse columns as CSR if all leave out zeros, else as other columns.
 
-    One row may bring a text into a sparse column: the others stay sparse.
+    Doubles must hold columns of several types: a row that turns one column into fractions may not
+    round the integers of another.
     """
-    kept = [dtype.kind in "biuf" and dtype.fill_value == 0 for dtype in X.dtypes]
-    table = {}
-    for j in np.flatnonzero(np.logical_not(kept)).tolist():
-        table[j] = _pandas_column(X.iloc[:, j], f"column {X.columns[j]!r}, ")
-    own = X.loc[:, kept] if table else X
-    sparse = canonical_csr(own.sparse.to_coo().tocsr()) if any(kept) else None
-    if sparse is None or not all(isinstance(column, Coded) for column in table.values()):
-        names = range(X.shape[1])
-        columns = [table[j] if j in table else np.asarray(X.iloc[:, j]) for j in names]
+    columns = [column.array for _, column in X.items()]
+    alike = len({a.dtype.subtype for a in columns}) == 1
+    zeros = all(a.dtype.kind in "biuf" and a.fill_value == 0 for a in columns)
+    if not zeros or not (alike or all(exact_doubles(a.sp_values) for a in columns)):
+        columns = [_pandas_column(column, f"column {name!r}, ") for name, column in X.items()]
         return join_columns(columns, len(X), container, **how)
-    return Table(sparse, container, table, **how)
+    values = np.concatenate([a.sp_values for a in columns], dtype=None if alike else np.float64)
+    rows = np.concatenate([a.sp_index.to_int_index().indices for a in columns])
+    start = np.cumsum([0, *(a.npoints for a in columns)])
+    csc = sp.csc_matrix((_in_native_order(values), rows, start), shape=X.shape)
+    return Table(canonical_csr(csc), container, **how)
 
 
 def _pandas_column(series, where):
@@ -205,7 +207,9 @@ def _pandas_column(series, where):
     if type(dtype).__name__ == "SparseDtype":
         return _pandas_column(series.sparse.to_dense(), where)
     kind = getattr(dtype, "kind", "O")
-    if kind in "biuf" and not isinstance(dtype, np.dtype):  # nullable, or Arrow's
+    if kind in "biuf" and isinstance(dtype, np.dtype):
+        return _exact_column(series.to_numpy())
+    if kind in "biuf":  # nullable, or Arrow's
         values = series.to_numpy(np.float64, na_value=np.nan)
         if kind not in "iu" or not len(values) or np.nanmax(np.abs(values), initial=0) < _EXACT:
             return values

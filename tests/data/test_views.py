@@ -209,6 +209,35 @@ def test_a_sparse_frame_hands_out_the_frame_of_its_numbers(n_columns):
     pd.testing.assert_frame_equal(view_of(one).hand_out(one), view_of(other).hand_out(other))
 
 
+@pytest.mark.parametrize(
+    ("cell", "dtype"), [(0.5, float), (True, bool), (7, "float16"), ("word", object)]
+)
+def test_another_type_in_a_sparse_column_moves_no_other_row(cell, dtype):
+    def sparse(values, dtype):
+        return pd.arrays.SparseArray(
+            np.array(values, dtype), fill_value=np.zeros((), dtype).item()
+        )
+
+    own = [[3, 0, 4], [2**60 + 1, 2**60 + 3, 0]]
+    frame = pd.DataFrame({"a": sparse(own[0], int), "b": sparse(own[1], int)})
+    hostile = pd.DataFrame({"a": sparse([cell], dtype), "b": sparse([0], int)})
+    joined = pd.concat([frame, hostile], ignore_index=True)
+    assert joined.dtypes.iloc[1] == frame.dtypes.iloc[1]
+    for X in (joined, joined.assign(a=sparse([*own[0], cell], object))):
+        hashes = ContentHasher()(X)
+        np.testing.assert_array_equal(hashes[:3], ContentHasher()(frame))
+        rows = [*map(list, zip(*own, strict=True)), [cell, 0]]
+        np.testing.assert_array_equal(hashes, ContentHasher()(rows))
+
+
+def test_sparse_columns_of_several_types_are_one_matrix():
+    X = pd.DataFrame({"a": [0, 1.5, 0], "b": [True, False, False], "c": [0, 0, 7]})
+    types = {"a": pd.SparseDtype(float, 0), "b": pd.SparseDtype(bool, False)}
+    sparse = X.astype(types | {"c": pd.SparseDtype("int8", 0)})
+    assert sp.issparse(as_table(sparse).dense)
+    np.testing.assert_array_equal(ContentHasher()(sparse), ContentHasher()(X))
+
+
 def test_images_and_nets_keep_declared_integers():
     images = np.arange(2 * 4 * 4).reshape(2, 4, 4)
     for dtype, expected in (("uint8", "uint8"), ("int16", "int64"), ("float32", "float64")):
