@@ -217,10 +217,13 @@ def test_certify_sees_one_fit_through_a_search():
 
 def test_an_abstention_promises_by_the_rules_of_the_fit_that_it_asked():
     # Without a spread one operation lowers a radius by one; with one that is not known.
-    fitted = DeepPartitionAggregation(NB, 12, classes=[7, 8]).fit(*SETS[1])
-    other = clone(fitted).set_params(n_partitions=6, spread_degree=2).fit(*SETS[1])
-    clf = CertifiedAbstention(FrozenEstimator(other), 1).fit(*SETS[1])
-    check_answers_of_one_fit(other, [fitted], lambda _: clf.certify(TESTS))
+    X, y = RNG.normal(size=(150, 3)), np.tile([7, 8], 75)
+    X[:, 0] += 20 * (y == 8)
+    ensemble = DeepPartitionAggregation(NB, 12, classes=[7, 8], spread_degree=2).fit(X, y)
+    other = clone(ensemble).set_params(spread_degree=1, n_partitions=9).fit(X, y)
+    clf = CertifiedAbstention(FrozenEstimator(ensemble), 1).fit(*SETS[1])
+    assert certify(ensemble, TESTS).radius.min() > 2
+    check_answers_of_one_fit(ensemble, [other], lambda _: clf.certify(TESTS))
 
 
 def test_an_attack_aims_at_one_fit():
