@@ -6,7 +6,6 @@ and the audit, so that all warn in the same words where a wrapper voids the guar
 parameter learned from all training rows lets one poisoned row reach every member.
 """
 
-import contextlib
 import sys
 import warnings
 from copy import copy
@@ -22,20 +21,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-
-@contextlib.contextmanager
-def whole_or_not_at_all(estimator):
-    """Leave an estimator as it was where a fit inside fails or is interrupted.
-
-    Old members under the rules of a new fit would certify more than they prove.
-    """
-    before = vars(estimator).copy()
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
+from ._fits import OneFitMixin, as_of_now
 
 
 class CertificateWarning(UserWarning):
@@ -144,7 +130,7 @@ def certify(estimator, X, threat=None, **how):
     if isinstance(X, str | bytes):
         raise TypeError(f"X={X[:40]!r} is one text, not a sequence of rows. Pass a list, [X].")
     reasons = []
-    certificate = _certify(estimator, X, threat, how, reasons)
+    certificate = _certify(seen_once(estimator), X, threat, how, reasons)
     for reason in reasons:
         warnings.warn(reason, CertificateWarning, stacklevel=_callers_level())
     return certificate
@@ -244,6 +230,41 @@ def _label_at_one_half(estimator):
     probe = copy(estimator)
     probe.estimator_ = _Undecided(estimator.classes_)
     return probe.predict(np.zeros((1, 1)))[0]
+
+
+def seen_once(estimator):
+    """Return an estimator around the fit that the ensemble inside has now.
+
+    Whoever asks more than once asks this one, so that no refit in another thread comes between.
+
+    Parameters
+    ----------
+    estimator : estimator
+        As in `certify`, fitted or not.
+
+    Returns
+    -------
+    seen : estimator
+        Copies of the wrappers around a copy of the ensemble, which share all that was fitted. What
+        is not of this package is shared itself, but for the wrappers that `certify` looks through.
+    """
+    if isinstance(estimator, OneFitMixin):
+        return as_of_now(estimator)
+    if isinstance(estimator, Pipeline):
+        seen, (name, last) = as_of_now(estimator), estimator.steps[-1]
+        seen.steps = [*seen.steps[:-1], (name, seen_once(last))]
+        return seen
+    if isinstance(estimator, FrozenEstimator):
+        name = "estimator"
+    elif isinstance(estimator, _THRESHOLDS):
+        name = "estimator_" if hasattr(estimator, "estimator_") else "estimator"
+    else:
+        name = "best_estimator_"
+    if name not in getattr(estimator, "__dict__", ()):
+        return estimator
+    seen = as_of_now(estimator)
+    setattr(seen, name, seen_once(getattr(seen, name)))
+    return seen
 
 
 def find_ensemble(estimator):

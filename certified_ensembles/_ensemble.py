@@ -32,12 +32,13 @@ from ._data.validation import (
     validate_rows,
 )
 from ._deterministic import parts_of
+from ._fits import OneFitMixin
 from ._member_warnings import summed_up
 from ._members import count_votes, failures_in_words, first_choices, names_by_row
 from .certificates import collective_survivors
 
 
-class BasePartitionEnsemble(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Members trained on disjoint partitions, asked for one ballot each.
 
     A subclass partitions the rows and says which threats its certificate covers.

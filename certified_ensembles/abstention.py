@@ -21,14 +21,15 @@ from ._certificate import (
     certify,
     effective_threat,
     find_ensemble,
-    whole_or_not_at_all,
+    seen_once,
 )
+from ._fits import OneFitMixin, built_aside
 from .metrics import certified_accuracy_curve
 
 __all__ = ["CertifiedAbstention", "CoverageAccuracyCurve", "coverage_accuracy_curve"]
 
 
-class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Classifier that answers only where the answer survives at least so much poisoning.
 
     Parameters
@@ -139,17 +140,17 @@ class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         ValueError
             If `abstain_label` is a label, or of another type than the labels.
         """
-        with whole_or_not_at_all(self):
+        with built_aside(self) as new:
             if _routing_enabled():
-                fit_params = process_routing(self, "fit", **fit_params).estimator.fit
-            self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
-            self.classes_ = np.asarray(find_ensemble(self.estimator_).classes_)
+                fit_params = process_routing(new, "fit", **fit_params).estimator.fit
+            new.estimator_ = clone(new.estimator).fit(X, y, **fit_params)
+            new.classes_ = np.asarray(find_ensemble(new.estimator_).classes_)
             for name in ("n_features_in_", "feature_names_in_"):
-                vars(self).pop(name, None)
-                if hasattr(self.estimator_, name):
-                    setattr(self, name, getattr(self.estimator_, name))
-            self.abstain_label_ = self._resolve_label()
-            return self
+                vars(new).pop(name, None)
+                if hasattr(new.estimator_, name):
+                    setattr(new, name, getattr(new.estimator_, name))
+            new.abstain_label_ = new._resolve_label()
+        return self
 
     def _resolve_label(self):
         label, known = self.abstain_label, self.classes_.tolist()
@@ -219,9 +220,11 @@ class CertifiedAbstention(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
                 f"threat={threat!r} is not the one that decides where to answer, {own!r}. Ask "
                 f"for that one, or fit with CertifiedAbstention(..., threat={threat!r})."
             )
-        y_pred, radius = certify(self.estimator_, X, own)
+        # A frozen estimator may be refitted by whoever has it.
+        estimator = seen_once(self.estimator_)
+        y_pred, radius = certify(estimator, X, own)
         answered = radius >= self.min_radius
-        steady = _falls_by_one(find_ensemble(self.estimator_))
+        steady = _falls_by_one(find_ensemble(estimator))
         left = radius - self.min_radius if steady else np.zeros_like(radius)
         return Certificate(
             np.where(answered, y_pred, np.asarray(self.abstain_label_)),

@@ -6,7 +6,7 @@ names beside them, in their own colour, so that several models on one axes need 
 
 import numpy as np
 
-from ._certificate import certify, effective_threat, find_ensemble
+from ._certificate import certify, effective_threat, find_ensemble, seen_once
 from .metrics import certified_accuracy_curve, certified_accuracy_score
 
 __all__ = ["CertifiedAccuracyDisplay"]
@@ -138,6 +138,7 @@ class CertifiedAccuracyDisplay:
         CertificateWarning
             Where a pipeline step or a search around the ensemble voids the guarantee.
         """
+        estimator = seen_once(estimator)
         y_pred, radius = certify(estimator, X, threat)
         ensemble = find_ensemble(estimator)
         if unit is None and getattr(ensemble, "partitioned_by_", None) == "source":

@@ -7,12 +7,12 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import whole_or_not_at_all
 from ._data.categories import categorical_mask
 from ._data.labels import validate_groups
 from ._data.training_rows import TrainingRows
 from ._data.validation import validate_labels
 from ._ensemble import BasePartitionEnsemble
+from ._fits import built_aside
 from ._members import PartitionMembers
 from .certificates import threat_cost
 from .hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
@@ -239,27 +239,27 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         UserWarning
             If rows were left out. Warnings of members come once for each category.
         """
-        with whole_or_not_at_all(self):
-            params = self._member_params(fit_params)
-            X, y, params, groups, known = self._rows_to_fit(X, y, params, groups)
-            y, self.classes_, self._open_set = validate_labels(self, X, y)
-            self.spread_ = self._draw_spread()
-            self.partition_ = self._assign_partitions(X, y, groups)
-            self._warn_if_empty()
+        with built_aside(self) as new:
+            params = new._member_params(fit_params)
+            X, y, params, groups, known = new._rows_to_fit(X, y, params, groups)
+            y, new.classes_, new._open_set = validate_labels(new, X, y)
+            new.spread_ = new._draw_spread()
+            new.partition_ = new._assign_partitions(X, y, groups)
+            new._warn_if_empty()
             members = PartitionMembers(
-                self._validate_estimator(),
-                self.classes_,
-                open_set=self._open_set,
-                n_seeds=self.n_seeds,
-                memory=self.memory,
-                categorical=categorical_mask(self.categorical_features, X),
-                on_error=self.on_error,
+                new._validate_estimator(),
+                new.classes_,
+                open_set=new._open_set,
+                n_seeds=new.n_seeds,
+                memory=new.memory,
+                categorical=categorical_mask(new.categorical_features, X),
+                on_error=new.on_error,
             )
-            seeds = self._validate_seeds(self._n_partitions)
+            seeds = new._validate_seeds(new._n_partitions)
             rows = TrainingRows(X, numbers=None if known is None else np.flatnonzero(known))
-            self._fit_members(members, rows, y, seeds, params)
-            self._sum_up(known)
-            return self
+            new._fit_members(members, rows, y, seeds, params)
+            new._sum_up(known)
+        return self
 
     def _draw_spread(self):
         """Return which members each fine partition takes part in, whatever the data are."""

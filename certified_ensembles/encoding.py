@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y, check_is_fitted
 
 from ._data.containers import n_rows
+from ._fits import OneFitMixin, built_aside, of_one_fit
 
 
 def _inner_has(name):
@@ -28,7 +29,7 @@ def _inner_has(name):
     return check
 
 
-class LabelEncodingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class LabelEncodingClassifier(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """Number the labels of the training rows 0, 1, 2, ..., and answer with the labels themselves.
 
     Some classifiers take no other labels than 0 to k - 1, each of which must occur: XGBoost's
@@ -97,22 +98,23 @@ class LabelEncodingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator
         ValueError
             If y does not hold labels; and whatever the estimator raises.
         """
-        self._validate_params()
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target "
-                "y is None."
-            )
-        y = _check_y(y)
-        check_classification_targets(y)
-        if _routing_enabled():
-            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        self.estimator_ = clone(self.estimator).fit(X, codes, **fit_params)
-        for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
+        with built_aside(self) as new:
+            new._validate_params()
+            if y is None:
+                raise ValueError(
+                    f"This {type(new).__name__} estimator requires y to be passed, but the target "
+                    "y is None."
+                )
+            y = _check_y(y)
+            check_classification_targets(y)
+            if _routing_enabled():
+                fit_params = process_routing(new, "fit", **fit_params).estimator.fit
+            new.classes_, codes = np.unique(y, return_inverse=True)
+            new.estimator_ = clone(new.estimator).fit(X, codes, **fit_params)
+            for name in ("n_features_in_", "feature_names_in_"):
+                vars(new).pop(name, None)
+                if hasattr(new.estimator_, name):
+                    setattr(new, name, getattr(new.estimator_, name))
         return self
 
     def predict(self, X):
@@ -146,6 +148,7 @@ class LabelEncodingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator
         return self.classes_[given.reshape(n).astype(np.intp)]
 
     @available_if(_inner_has("predict_proba"))
+    @of_one_fit
     def predict_proba(self, X):
         """Return the estimator's probabilities.
 
@@ -162,6 +165,7 @@ class LabelEncodingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator
         return self._of_own_labels(self.estimator_.predict_proba(X))
 
     @available_if(_inner_has("decision_function"))
+    @of_one_fit
     def decision_function(self, X):
         """Return the estimator's scores.
 

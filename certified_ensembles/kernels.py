@@ -13,11 +13,12 @@ from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, va
 
 from ._data.block_map import map_blocks
 from ._deterministic import add_up, one_thread
+from ._fits import OneFitMixin, built_aside
 
 _WIDEST = 1e30  # larger widths overflow
 
 
-class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
+class KernelRidgeClassifier(OneFitMixin, ClassifierMixin, BaseEstimator):
     """Kernel ridge regression on the classes, with one RBF kernel for each block of features.
 
     Made for members of ensembles that hold a thousand rows or fewer: fitted in closed form,
@@ -120,28 +121,29 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If X, y, `blocks` or `width` is unusable.
         """
-        with np.errstate(invalid="ignore"):  # it adds up huge values of both signs
-            if _has_views(X):
-                X, y = check_X_y(X, y, allow_nd=True, dtype=np.float64, estimator=self)
-                vars(self).pop("feature_names_in_", None)
-                self.n_features_in_ = X.shape[2]
-            else:
-                X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        blocks, widths = self._read_blocks()
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        n_views = X.shape[1] if X.ndim == 3 else 1
-        rows = _stack_views(X)
-        targets = (codes[:, None] == np.arange(len(self.classes_))).astype(np.float64)
-        targets = np.tile(targets, (n_views, 1))
-        self.intercept_ = targets.mean(axis=0)
-        with one_thread:
-            self._maps = [
-                _BlockKernel(rows[:, block], width, self.n_components, self.whitening)
-                for block, width in zip(blocks, widths, strict=True)
-            ]
-            gram = self._kernel([kernel.rows for kernel in self._maps]).astype(np.float64)
-            self.dual_coef_ = _solve(gram, targets - self.intercept_, self.alpha)
+        with built_aside(self) as new:
+            with np.errstate(invalid="ignore"):  # it adds up huge values of both signs
+                if _has_views(X):
+                    X, y = check_X_y(X, y, allow_nd=True, dtype=np.float64, estimator=new)
+                    vars(new).pop("feature_names_in_", None)
+                    new.n_features_in_ = X.shape[2]
+                else:
+                    X, y = validate_data(new, X, y, dtype=np.float64)
+            check_classification_targets(y)
+            new._blocks, widths = new._read_blocks()
+            new.classes_, codes = np.unique(y, return_inverse=True)
+            n_views = X.shape[1] if X.ndim == 3 else 1
+            rows = _stack_views(X)
+            targets = (codes[:, None] == np.arange(len(new.classes_))).astype(np.float64)
+            targets = np.tile(targets, (n_views, 1))
+            new.intercept_ = targets.mean(axis=0)
+            with one_thread:
+                new._maps = [
+                    _BlockKernel(rows[:, block], width, new.n_components, new.whitening)
+                    for block, width in zip(new._blocks, widths, strict=True)
+                ]
+                gram = new._kernel([kernel.rows for kernel in new._maps]).astype(np.float64)
+                new.dual_coef_ = _solve(gram, targets - new.intercept_, new.alpha)
         return self
 
     def decision_function(self, X):
@@ -169,13 +171,12 @@ class KernelRidgeClassifier(ClassifierMixin, BaseEstimator):
                     )
             else:
                 X = validate_data(self, X, dtype=np.float64, reset=False)
-        blocks, _ = self._read_blocks()
 
         def mean_score(block):
             # One shape for all products: a row's score must not hang on its neighbours.
             rows = _stack_views(block)
             kernel = self._kernel(
-                [k.coordinates(rows[:, b]) for k, b in zip(self._maps, blocks, strict=True)]
+                [k.coordinates(rows[:, b]) for k, b in zip(self._maps, self._blocks, strict=True)]
             )
             answers = kernel @ self.dual_coef_ + self.intercept_
             answers = answers.reshape(-1, len(block), len(self.classes_))

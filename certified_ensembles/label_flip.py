@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertificateWarning, whole_or_not_at_all
+from ._certificate import Certificate, CertificateWarning
 from ._data.validation import (
     COMMON_CONSTRAINTS,
     MAX_SEED,
@@ -25,13 +25,16 @@ from ._data.validation import (
     validate_labels,
     validate_rows,
 )
+from ._fits import OneFitMixin, built_aside
 from ._members import NoisyMembers, WeighedLabels
 from .certificates._inputs import check_noise
 from .representations._label_free import LabelFreeFeatures
 from .smoothers import LinearSmoother
 
 
-class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class LabelFlipSmoothingClassifier(
+    OneFitMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
     """Classifier whose predictions provably survive flipped training labels.
 
     The features of the training rows are trusted, their labels are not: crowds, vendors and users
@@ -221,20 +224,20 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         CertificateWarning
             If a fixed seed gives the noise of "monte_carlo" away.
         """
-        with whole_or_not_at_all(self):
-            noisy = self.certificate == "monte_carlo"
+        with built_aside(self) as new:
+            noisy = new.certificate == "monte_carlo"
             if noisy:
-                check_seed(self.random_state or 0, self.n_draws, "n_draws={}")
+                check_seed(new.random_state or 0, new.n_draws, "n_draws={}")
             else:
-                check_seed(self.random_state)
-            X = validate_rows(self, X, reset=True)
-            y, self.classes_, self._open_set = validate_labels(self, X, y)
-            self._validate_noise()
+                check_seed(new.random_state)
+            X = validate_rows(new, X, reset=True)
+            y, new.classes_, new._open_set = validate_labels(new, X, y)
+            new._validate_noise()
             for name in ("estimators_", "seed_", "smoother_"):
-                vars(self).pop(name, None)
-            fit = self._fit_noisy_members if noisy else self._fit_weights
-            fit(X, np.searchsorted(self.classes_, y))
-            return self
+                vars(new).pop(name, None)
+            fit = new._fit_noisy_members if noisy else new._fit_weights
+            fit(X, np.searchsorted(new.classes_, y))
+        return self
 
     def _fit_weights(self, X, codes):
         self.smoother_ = LinearSmoother(
@@ -379,7 +382,7 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
     @property
     def _radius_falls_by_one(self):
         """Whether one operation is known to lower a radius by one at most."""
-        return self.certificate == "exact"
+        return self.certificate == "exact" and hasattr(self, "smoother_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

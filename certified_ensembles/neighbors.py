@@ -8,10 +8,11 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._certificate import Certificate, whole_or_not_at_all
+from ._certificate import Certificate
 from ._data.array_api import on_host
 from ._data.nearest import NearestRows
 from ._data.validation import validate_labels
+from ._fits import OneFitMixin, built_aside
 from .certificates.neighbors import nearest_neighbor_radius
 from .hashers import canonical_order
 
@@ -21,7 +22,7 @@ __all__ = ["CertifiedKNeighborsClassifier"]
 _BLOCK_ROWS = 256
 
 
-class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
+class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator):
     """Vote of the k nearest training rows, with the poisoning that it provably survives.
 
     One training row is one voter, so nothing is trained: whoever inserts a row next to
@@ -127,19 +128,19 @@ class CertifiedKNeighborsClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If X, y or a parameter is unusable, or there are fewer rows than `n_neighbors`.
         """
-        with whole_or_not_at_all(self):
-            X = self._validate_rows(X, reset=True)
-            y, self.classes_, self._open_set = validate_labels(self, X, y)
-            if self.n_neighbors > len(X):
+        with built_aside(self) as new:
+            X = new._validate_rows(X, reset=True)
+            y, new.classes_, new._open_set = validate_labels(new, X, y)
+            if new.n_neighbors > len(X):
                 raise ValueError(
-                    f"n_neighbors={self.n_neighbors} is more than n_samples={len(X)}, the number "
+                    f"n_neighbors={new.n_neighbors} is more than n_samples={len(X)}, the number "
                     "of training rows; make it smaller."
                 )
-            codes = np.searchsorted(self.classes_, y)
+            codes = np.searchsorted(new.classes_, y)
             order = canonical_order(X, codes)
-            self.n_samples_fit_ = len(X)
-            self._nearest, self._codes = NearestRows(X[order]), codes[order]
-            return self
+            new.n_samples_fit_ = len(X)
+            new._nearest, new._codes = NearestRows(X[order]), codes[order]
+        return self
 
     def _neighbor_codes(self, X, n_nearest):
         """Return the class indices of the nearest training rows, the nearest first."""

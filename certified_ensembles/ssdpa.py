@@ -12,10 +12,10 @@ from sklearn.utils import assert_all_finite, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import whole_or_not_at_all
 from ._data.categories import categorical_mask
 from ._data.validation import check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
+from ._fits import built_aside
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
 from .hashers import label_free_partition
 from .representations._label_free import LabelFreeFeatures
@@ -247,25 +247,25 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             If ``unlabeled="mask"`` will train on very many rows, or rows were left out. Warnings
             of members come once for each category.
         """
-        with whole_or_not_at_all(self):
-            params = self._member_params(fit_params)
-            X, y, params, _, known = self._rows_to_fit(X, y, params)
-            y, self.classes_, self._open_set = validate_labels(self, X, y)
-            check_seed(self.random_state)
-            members = self._choose_members(X, params)
-            rows = self._fit_representation(X)
-            one_label = self.n_partitions == "n_samples"
-            self._n_partitions = rows.index.max() + 1 if one_label else self.n_partitions
-            self.partition_ = label_free_partition(
-                self.partitioner, X, rows.index, self._n_partitions
+        with built_aside(self) as new:
+            params = new._member_params(fit_params)
+            X, y, params, _, known = new._rows_to_fit(X, y, params)
+            y, new.classes_, new._open_set = validate_labels(new, X, y)
+            check_seed(new.random_state)
+            members = new._choose_members(X, params)
+            rows = new._fit_representation(X)
+            one_label = new.n_partitions == "n_samples"
+            new._n_partitions = rows.index.max() + 1 if one_label else new.n_partitions
+            new.partition_ = label_free_partition(
+                new.partitioner, X, rows.index, new._n_partitions
             )
-            self._warn_if_empty()
-            seeds = [self.random_state] if one_label else self._validate_seeds(self._n_partitions)
+            new._warn_if_empty()
+            seeds = [new.random_state] if one_label else new._validate_seeds(new._n_partitions)
             if known is not None:
                 rows = rows._replace(numbers=np.flatnonzero(known))
-            self._fit_members(members, rows, y, seeds, params)
-            self._sum_up(known)
-            return self
+            new._fit_members(members, rows, y, seeds, params)
+            new._sum_up(known)
+        return self
 
     def _choose_members(self, X, params):
         """Return the untrained members of the kind that the parameters ask for."""
@@ -385,7 +385,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     @property
     def _radius_falls_by_one(self):
         """Whether one operation is known to lower a radius by one at most."""
-        return self.certificate == "ballots" or self.n_partitions == "n_samples"
+        return not isinstance(self._members, SmootherMembers)
 
     def certify(self, X, threat=None):
         """Return predictions and the number of label flips that each of them provably survives.

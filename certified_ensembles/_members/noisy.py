@@ -92,7 +92,7 @@ class NoisyMembers(PartitionMembers):
         with one_thread:
             results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks())
             self.estimators = list(counting_kept(progress(results, len(seeds), "fit", verbose)))
-        self.seeds = seeds
+        self.seeds, self.noise = seeds, noise
         self.steps, self.n_train = [], len(codes)
         self.seen = np.ones((len(seeds), n_classes), dtype=bool)
         return self
@@ -109,10 +109,13 @@ class NoisyMembers(PartitionMembers):
         return self._all_votes(X, **how) / len(self.estimators)
 
     def certify(self, X, *, noise, confidence, certificate, **how):
-        """Return winners, and the flips that each survives with the given confidence."""
+        """Return winners, and the flips that each survives with the given confidence.
+
+        Only the noise with which the labels were drawn is proven, whatever is given here.
+        """
         return monte_carlo_radius(
             self._all_votes(X, **how),
-            noise,
+            self.noise,
             confidence,
             n_draws=len(self.estimators),
             max_radius=self.n_train,

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._data.containers import is_text, n_rows, take
+from .._fits import as_of_now
 from ..certificates._inputs import check_budget
 from ..dpa import DeepPartitionAggregation
 from ..hashers import assign_partitions, resolve_hasher
@@ -101,6 +102,7 @@ def insert_rows(
             f"ensemble={ensemble!r} does not partition rows by a hash of their own: pass a "
             "DeepPartitionAggregation."
         )
+    ensemble = as_of_now(ensemble)
     check_is_fitted(ensemble)
     budget = check_budget(budget)
     for name, value in {"rows_per_partition": rows_per_partition, "max_tries": max_tries}.items():

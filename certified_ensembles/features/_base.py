@@ -7,11 +7,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array
 
+from .._fits import OneFitMixin, built_aside
+
 # A block of 256 MNIST images takes 0.8 MB in float32: it stays in the processor's cache.
 _BLOCK_PIXELS = 256 * 28 * 28
 
 
-class ImageTransformer(TransformerMixin, BaseEstimator):
+class ImageTransformer(OneFitMixin, TransformerMixin, BaseEstimator):
     """What the maps of this file share: they read images, cut them into blocks, learn nothing."""
 
     _takes_colour = False
@@ -31,12 +33,17 @@ class ImageTransformer(TransformerMixin, BaseEstimator):
         self : object
             The transformer. It stores the shape of one image, for the names of the features.
         """
-        X, height, width, _ = self._read(X)
-        self.image_shape_ = (height, width)
-        vars(self).pop("n_features_in_", None)
-        if X.ndim == 2:
-            self.n_features_in_ = X.shape[1]
+        with built_aside(self) as new:
+            X, height, width, axis = new._read(X)
+            new.image_shape_ = (height, width)
+            vars(new).pop("n_features_in_", None)
+            if X.ndim == 2:
+                new.n_features_in_ = X.shape[1]
+            new._learn_from(X, height, width, axis)
         return self
+
+    def _learn_from(self, X, height, width, axis):
+        """Learn from validated images what the map learns."""
 
     def _check_size(self, height, width):
         """Refuse images that the map cannot work on."""

@@ -177,14 +177,14 @@ class PatchFeatures(ImageTransformer):
         self : object
             The transformer.
         """
-        super().fit(X)
+        return super().fit(X)
+
+    def _learn_from(self, X, height, width, axis):
         if self.filters == "fit":
-            X, height, width, axis = self._read(X)
             with one_thread:
                 patches = self._draw_from_rows(X, height, width, axis)
                 learned = _learn(patches, self.n_filters, self.whitening, self.seed, clusters=True)
             self.filters_, self._projection, self._offset, self._whitener = learned
-        return self
 
     def transform(self, X):
         """Compute the features of images.

@@ -87,10 +87,11 @@ class ImageViews(ImageTransformer):
         self : ImageViews
             The transformer.
         """
-        super().fit(X)
-        images, _ = self._images(X)
+        return super().fit(X)
+
+    def _learn_from(self, X, height, width, axis):
+        images = X.reshape(-1, *_shape_of_images(height, width, axis))
         self.maps_ = [clone(step).fit(images) if _learns(step) else step for step in self.maps]
-        return self
 
     def transform(self, X):
         """Compute the features of images.
@@ -124,13 +125,16 @@ class ImageViews(ImageTransformer):
     def _images(self, X):
         """Return X as images, and the axis of their width."""
         X, height, width, axis = self._read(X)
-        shape = {None: (height, width), 0: (3, height, width), 2: (height, width, 3)}[axis]
-        return X.reshape(-1, *shape), 2 if axis == 2 else -1
+        return X.reshape(-1, *_shape_of_images(height, width, axis)), 2 if axis == 2 else -1
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.requires_fit = any(map(_learns, self.maps))
         return tags
+
+
+def _shape_of_images(height, width, axis):
+    return {None: (height, width), 0: (3, height, width), 2: (height, width, 3)}[axis]
 
 
 def _learns(step):

@@ -1,5 +1,6 @@
 """A skorch classifier whose training is a function of its rows and its seed."""
 
+import contextlib
 import copy
 
 import numpy as np
@@ -10,6 +11,7 @@ from skorch.utils import get_map_location
 from torch import nn
 
 from .._deterministic import global_seed, reseed
+from .._fits import OneFitMixin, built_aside
 from ._batched.tracing import operations_of
 from ._batched.training import fit_side_by_side
 from ._settings import check_settings
@@ -21,6 +23,7 @@ from ._training import (
     at_least_two,
     constants_of,
     products_in,
+    raised_by_a_statement,
     reproducible,
     seeded_module,
     set_rates,
@@ -34,7 +37,7 @@ _BLOCK_ROWS = 256
 _MOST_SLOTS = 128
 
 
-class SeededNetClassifier(skorch.NeuralNetClassifier):
+class SeededNetClassifier(OneFitMixin, skorch.NeuralNetClassifier):
     """skorch classifier whose training is a function of its rows and of `random_state`.
 
     Initial weights, order of the rows, crops and flips come from generators of its own, which
@@ -284,10 +287,13 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         -------
         self : SeededNetClassifier
         """
-        return self.fit_prepared(*at_least_two(*self.prepare(X, y)))
+        with built_aside(self) as new:
+            new.fit_prepared(*at_least_two(*new.prepare(X, y)))
+        return self
 
     def fit_prepared(self, X, codes):
         """Train on what :meth:`prepare` returned, at least two rows of it."""
+        self._stopped_by = None
         with reproducible():
             self.initialize()
             is_known = self.runs_no_user_code and operations_of(self.module_) is not None
@@ -295,11 +301,23 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
                 self.notify("on_train_begin", X=X, y=codes)
                 try:
                     self.fit_loop(X, codes)
-                except KeyboardInterrupt:
-                    if self.runs_no_user_code:  # else a callback may have asked to stop
+                except KeyboardInterrupt as interrupt:
+                    if interrupt is not self._stopped_by:
                         raise
                 self.notify("on_train_end", X=X, y=codes)
         return self.finish(self.module_)
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call a method of all callbacks, and note if one of them asks to stop, as skorch does.
+
+        It raises KeyboardInterrupt. So does Ctrl-C, after which a net is not trained.
+        """
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as interrupt:
+            if raised_by_a_statement(interrupt):
+                self._stopped_by = interrupt
+            raise
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         """Refuse: a net that goes on training is no function of its rows and seed."""
@@ -312,7 +330,7 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         """Keep a trained network, and nothing that only training needs."""
         with self._current_init_context("module"):
             self.module_ = module.eval()
-        for name in ("optimizer_", "criterion_"):
+        for name in ("optimizer_", "criterion_", "_stopped_by"):
             if name in vars(self):
                 delattr(self, name)
         self.virtual_params_, self.initialized_ = {}, False
@@ -366,9 +384,14 @@ class SeededNetClassifier(skorch.NeuralNetClassifier):
         first = clone(members[0])
         first.prepare(rows[0], labels[0])
         first.initialize()  # refuses parameters that do not exist
-        if first.stack_size == 1:
-            return [m.fit(X, y) for m, X, y in zip(members, rows, labels, strict=True)]
-        return fit_side_by_side(members, rows, labels, first.stack_size)
+        with contextlib.ExitStack() as stack:
+            new = [stack.enter_context(built_aside(member)) for member in members]
+            if first.stack_size == 1:
+                for member, X, y in zip(new, rows, labels, strict=True):
+                    member.fit(X, y)
+            else:
+                fit_side_by_side(new, rows, labels, first.stack_size)
+        return members
 
     # ------------------------------------------------------------ prediction
 

@@ -5,6 +5,7 @@ member's own, on the CPU, so that every device sees the same ones.
 """
 
 import contextlib
+import dis
 import inspect
 import os
 
@@ -297,3 +298,17 @@ def products_in(precision, device):
     if precision == "bfloat16":
         return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+# ---------------------------------------------------------------- how training ends
+
+# The operation to which Python compiles a statement `raise`.
+_RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+def raised_by_a_statement(error):
+    """Say whether an exception comes from a statement `raise`, not from a signal."""
+    at = error.__traceback__
+    while at.tb_next is not None:
+        at = at.tb_next
+    return at.tb_frame.f_code.co_code[at.tb_lasti] == _RAISE

@@ -20,12 +20,15 @@ from .._data.blocks import fixed_blocks
 from .._data.canonical import canonical_order
 from .._data.nearest import smallest
 from .._deterministic import one_thread
+from .._fits import OneFitMixin, built_aside
 
 # Below this many nodes a dense solver is faster than a Lanczos iteration, and never fails.
 _DENSE_NODES = 256
 
 
-class LaplacianEigenmap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class LaplacianEigenmap(
+    OneFitMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Leading eigenvectors of a neighbour graph, extended to new rows by their neighbours.
 
     Rows become nodes, every row is joined to its nearest neighbours, and the coordinates are
@@ -127,22 +130,23 @@ class LaplacianEigenmap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         ValueError
             If there are not more different rows than `n_components`.
         """
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        X = X[canonical_order(X)] + 0.0  # one zero: -0.0 becomes 0.0
-        different = np.append(True, (X[1:] != X[:-1]).any(axis=1))
-        self.nodes_ = X[different]
-        n_nodes = len(self.nodes_)
-        if n_nodes <= self.n_components:
-            raise ValueError(
-                f"n_components={self.n_components} needs more than {self.n_components} different "
-                f"rows, and X has {n_nodes} in n_samples={len(X)}. Set n_components to at most "
-                f"{n_nodes - 1}."
-            )
-        # Distances come from a matrix product, which cancels less around the mean.
-        self._mean = self.nodes_.mean(axis=0)
-        self._set_search()
-        self.eigenvalues_, self.embedding_ = _leading_modes(self._graph(), self.n_components)
-        self._n_features_out = self.n_components
+        with built_aside(self) as new:
+            X = validate_data(new, X, dtype=np.float64, ensure_min_samples=2)
+            X = X[canonical_order(X)] + 0.0  # one zero: -0.0 becomes 0.0
+            different = np.append(True, (X[1:] != X[:-1]).any(axis=1))
+            new.nodes_ = X[different]
+            n_nodes = len(new.nodes_)
+            if n_nodes <= new.n_components:
+                raise ValueError(
+                    f"n_components={new.n_components} needs more than {new.n_components} "
+                    f"different rows, and X has {n_nodes} in n_samples={len(X)}. Set n_components "
+                    f"to at most {n_nodes - 1}."
+                )
+            # Distances come from a matrix product, which cancels less around the mean.
+            new._mean = new.nodes_.mean(axis=0)
+            new._set_search()
+            new.eigenvalues_, new.embedding_ = _leading_modes(new._graph(), new.n_components)
+            new._n_features_out = new.n_components
         return self
 
     def _set_search(self):

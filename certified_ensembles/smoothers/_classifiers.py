@@ -4,13 +4,14 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._fits import OneFitMixin, built_aside
 from ..certificates.linear import linear_smoother_winner
 from ._linear_smoother import LinearSmoother
 from ._weights import ClusterWeights, KernelVoteWeights, label_free_weights_of
@@ -98,7 +99,7 @@ def _on_simplex(scores):
     return np.maximum(scores - (excess[np.arange(len(scores)), kept - 1] / kept)[:, None], 0)
 
 
-class _Voter(ClassifierMixin, BaseEstimator):
+class _Voter(OneFitMixin, ClassifierMixin, BaseEstimator):
     """A classifier that predicts by a linear smoother built from its own parameters."""
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -116,11 +117,12 @@ class _Voter(ClassifierMixin, BaseEstimator):
         -------
         self : object
         """
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        self._smoother = LinearSmoother(self, n_jobs=self.n_jobs).fit(X)
-        self._codes = self._smoother.arrange(codes)
+        with built_aside(self) as new:
+            X, y = validate_data(new, X, y, accept_sparse="csr", dtype=np.float64)
+            check_classification_targets(y)
+            new.classes_, codes = np.unique(y, return_inverse=True)
+            new._smoother = LinearSmoother(clone(new), n_jobs=new.n_jobs).fit(X)
+            new._codes = new._smoother.arrange(codes)
         return self
 
     def _winners_and_shares(self, X):

@@ -11,6 +11,7 @@ from .._data.block_map import map_blocks
 from .._data.containers import as_table, is_text
 from .._data.views import view_of
 from .._deterministic import one_thread
+from .._fits import built_aside, of_one_fit
 from ..representations._label_free import LabelFreeFeatures
 from ._weights import ClusterWeights, WeightsRule, known_smoothers, weights_rule
 
@@ -164,21 +165,22 @@ class LinearSmoother(BaseEstimator):
             If the estimator is no linear smoother, its parameters look at labels, or a step
             needs labels.
         """
-        steps, last = _split(RidgeClassifier() if self.estimator is None else self.estimator)
-        if self.representation is not None:
-            steps = [self.representation, *steps]
-        rule = _rule_of(last)
-        if not is_text(X) and np.ndim(X) == 1:
-            check_array(X)  # says what is wrong
-        self._features = LabelFreeFeatures(
-            steps, random_state=self.random_state, n_jobs=self.n_jobs, memory=self.memory
-        )
-        rows = numeric_features(self._features.fit_transform(X))
-        self.order_, self.steps_ = self._features.order, self._features.fitted
-        self.n_train_ = len(self.order_)
-        self._row_of_copy = self._features.row_of_copy
-        with one_thread:
-            self._rule = rule(self._features.clone(last), rows, np.bincount(self._row_of_copy))
+        with built_aside(self) as new:
+            steps, last = _split(RidgeClassifier() if new.estimator is None else new.estimator)
+            if new.representation is not None:
+                steps = [new.representation, *steps]
+            rule = _rule_of(last)
+            if not is_text(X) and np.ndim(X) == 1:
+                check_array(X)  # says what is wrong
+            new._features = LabelFreeFeatures(
+                steps, random_state=new.random_state, n_jobs=new.n_jobs, memory=new.memory
+            )
+            rows = numeric_features(new._features.fit_transform(X))
+            new.order_, new.steps_ = new._features.order, new._features.fitted
+            new.n_train_ = len(new.order_)
+            new._row_of_copy = new._features.row_of_copy
+            with one_thread:
+                new._rule = rule(new._features.clone(last), rows, np.bincount(new._row_of_copy))
         return self
 
     @property
@@ -186,6 +188,7 @@ class LinearSmoother(BaseEstimator):
         """Whether scores are votes, rather than estimates of the indicator of each class."""
         return self._rule.votes
 
+    @of_one_fit
     def arrange(self, codes):
         """Put the labels of the training rows in the order of the weights' columns.
 
@@ -201,6 +204,7 @@ class LinearSmoother(BaseEstimator):
         """
         return self._features.arrange(codes)
 
+    @of_one_fit
     def map(self, function, X):
         """Apply a function to the weights of all test rows, block by block.
 
@@ -250,6 +254,7 @@ class LinearSmoother(BaseEstimator):
             return weights
         return weights[:, self._row_of_copy]
 
+    @of_one_fit
     def iter_weights(self, X):
         """Yield the weights of blocks of test rows.
 

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..._data.blocks import fixed_blocks
 from ..._data.canonical import canonical_order
+from ..._fits import OneFitMixin, built_aside
 from ...features._base import checked_shape
 from .._training import products_in, reproducible
 from .loop import Checkpoint, environment, resolve_device
@@ -47,7 +48,11 @@ def _tensor(images):
 
 
 class NetRepresentation(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
+    OneFitMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """An unsupervised network as a transformer; subclasses say what it learns and returns.
 
@@ -102,24 +107,27 @@ class NetRepresentation(
         UserWarning
             If `checkpoint` holds nothing of this training but something of others, or is damaged.
         """
-        if self.random_state is None:
-            raise ValueError(
-                "random_state=None would train another network every time, and no certificate "
-                "holds for such members: pass an int."
+        with built_aside(self) as new:
+            if new.random_state is None:
+                raise ValueError(
+                    "random_state=None would train another network every time, and no certificate "
+                    "holds for such members: pass an int."
+                )
+            device = resolve_device(new.device)
+            images = new._read(X, reset=True)
+            rows = images[canonical_order(images)]
+            new._check_rows(rows)
+            new.mean_, new.std_ = new._statistics(rows)
+            generator = torch.Generator().manual_seed(int(new.random_state))
+            checkpoint = Checkpoint(
+                new.checkpoint, type(new).__name__, new._identity(rows, device)
             )
-        device = resolve_device(self.device)
-        images = self._read(X, reset=True)
-        rows = images[canonical_order(images)]
-        self._check_rows(rows)
-        self.mean_, self.std_ = self._statistics(rows)
-        generator = torch.Generator().manual_seed(int(self.random_state))
-        checkpoint = Checkpoint(self.checkpoint, type(self).__name__, self._identity(rows, device))
-        with reproducible():
-            tensor = _tensor(rows).to(device)
-            module, self.losses_ = self._learn(tensor, generator, device, checkpoint)
-            with torch.no_grad():
-                self._n_features_out = self._features(module.eval(), tensor[:1].float()).shape[1]
-        self.module_ = module.requires_grad_(False)
+            with reproducible():
+                tensor = _tensor(rows).to(device)
+                module, new.losses_ = new._learn(tensor, generator, device, checkpoint)
+                with torch.no_grad():
+                    new._n_features_out = new._features(module.eval(), tensor[:1].float()).shape[1]
+            new.module_ = module.requires_grad_(False)
         return self
 
     def transform(self, X):
