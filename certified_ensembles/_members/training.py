@@ -355,8 +355,9 @@ def train(jobs, store):
     missing = [i for i, member in enumerate(members) if member.value is None]
     fresh = _train_all([_copied(jobs[i]) for i in missing]) if missing else []
     how = {"by_value": jobs[0].recipe.has_own_code, "shelved": nets}
-    for i, member in zip(missing, fresh, strict=True):
-        members[i] = store.put(names[i], member, members[i], **how)
+    own = store.put_all([names[i] for i in missing], fresh, [members[i] for i in missing], **how)
+    for i, member in zip(missing, own, strict=True):
+        members[i] = member
     return members
 
 
