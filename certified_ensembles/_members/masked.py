@@ -155,8 +155,20 @@ class MaskedMembers(PartitionMembers):
                 # them decides their order, and the labels of others are not part of it.
                 arranged = np.lexsort((ties, masked, copies))
                 given = take_params(own_params(params, by_row), by_row, arranged)
-                yield delayed(_fit_masked_member)(
-                    self.spec, member, X, masked[arranged], known, given, seed, digest, i, abstain
+                yield (
+                    [i],
+                    delayed(_fit_masked_member)(
+                        self.spec,
+                        member,
+                        X,
+                        masked[arranged],
+                        known,
+                        given,
+                        seed,
+                        digest,
+                        i,
+                        abstain,
+                    ),
                 )
 
         filled, abstain = [i for i, own in enumerate(own_rows) if len(own)], self.abstains

@@ -1,14 +1,14 @@
 """Members trained on noisy copies of the labels: randomized smoothing of any classifier."""
 
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 
 from .._deterministic import one_thread
 from .._spec import cache_report
 from ..certificates.monte_carlo import monte_carlo_radius
 from .partition import PartitionMembers
 from .stored import stored
-from .training import Job, counting_kept, progress, train
+from .training import Job, counting_kept, in_turn, progress, train
 
 
 def noisy_codes(codes, n_classes, noise, seed):
@@ -92,8 +92,7 @@ class NoisyMembers(PartitionMembers):
                 yield delayed(_fit_draw)(job, self.spec.store)
 
         with cache_report() as report, one_thread:
-            results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks())
-            bar = progress(results, len(seeds), "fit", verbose)
+            bar = progress(in_turn(tasks(), n_jobs), len(seeds), "fit", verbose)
             self.estimators = stored(list(counting_kept(bar, report)), self.spec.store)
         self.seeds = seeds
         self.steps, self.n_train = [], len(codes)

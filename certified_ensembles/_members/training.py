@@ -23,6 +23,7 @@ from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
 from .._spec import Outcome, cache_report, content_key, fit_seeded
 from .constant import ConstantMember
+from .dead_workers import UnderWay, with_end_of_wait
 from .failures import Failure, training_note
 from .stored import stored
 
@@ -112,7 +113,7 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
         clones = spec.clones([seeds[i] for i in filled])
         for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
-            yield delayed(_fit_chunk)(jobs, by_row, spec, chunk, abstain)
+            yield chunk, delayed(_fit_chunk)(jobs, by_row, spec, chunk, abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
     bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
@@ -144,7 +145,7 @@ def in_turn(tasks, n_jobs, prefer=None):
     Processes or threads, as `prefer` has it, unless the caller has chosen a backend.
     """
     backend, _ = get_active_backend(prefer=prefer)  # Ray's cannot
-    how = "generator" if backend.supports_return_generator else "list"
+    how = "generator" if with_end_of_wait(backend).supports_return_generator else "list"
     return Parallel(n_jobs=n_jobs, return_as=how, prefer=prefer)(tasks)
 
 
@@ -154,7 +155,8 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
     Parameters
     ----------
     tasks : iterable
-        Each returns a list of members, or a `Failure` in the place of one, and their warnings.
+        Each with the places of the members that it trains. It returns a list of their outcomes,
+        and their warnings.
     filled : list of int
         The places of the members, in the order of the tasks.
     n_members : int
@@ -165,7 +167,7 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
     -------
     trained : Trained
     """
-    members, errors, notes = [None] * n_members, {}, []
+    members, errors, notes, under_way = [None] * n_members, {}, [], UnderWay()
 
     def one_by_one(chunks):
         for chunk, own in chunks:
@@ -173,13 +175,14 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
             yield from chunk
 
     with cache_report() as report, one_thread, workers_may_stop(), listening:
-        chunks = one_by_one(in_turn(tasks, n_jobs, prefer))
-        results = progress(chunks, len(filled), "fit", verbose)
-        for i, result in zip(filled, counting_kept(results, report), strict=True):
-            if isinstance(result, Failure):
-                errors[i] = result.error
-            else:
-                members[i] = result
+        chunks = one_by_one(in_turn(under_way.sending(tasks), n_jobs, prefer))
+        results = progress(under_way.coming_back(chunks), len(filled), "fit", verbose)
+        with under_way.named_in_errors():
+            for i, result in zip(filled, counting_kept(results, report), strict=True):
+                if isinstance(result, Failure):
+                    errors[i] = result.error
+                else:
+                    members[i] = result
     if errors and len(errors) == len(filled):
         error = errors[min(errors)]
         error.add_note(f"None of the {len(filled)} members could be trained.")
