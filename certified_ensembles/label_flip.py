@@ -26,6 +26,7 @@ from ._data.validation import (
     validate_rows,
 )
 from ._members import NoisyMembers, WeighedLabels
+from ._spec import cache_report
 from .certificates._inputs import check_noise
 from .representations._label_free import LabelFreeFeatures
 from .smoothers import LinearSmoother
@@ -221,7 +222,7 @@ class LabelFlipSmoothingClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEsti
         CertificateWarning
             If a fixed seed gives the noise of "monte_carlo" away.
         """
-        with whole_or_not_at_all(self):
+        with whole_or_not_at_all(self), cache_report():
             noisy = self.certificate == "monte_carlo"
             if noisy:
                 check_seed(self.random_state or 0, self.n_draws, "n_draws={}")

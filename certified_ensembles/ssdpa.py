@@ -17,6 +17,7 @@ from ._data.categories import categorical_mask
 from ._data.validation import check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
+from ._spec import cache_report
 from .hashers import label_free_partition
 from .representations._label_free import LabelFreeFeatures
 
@@ -247,7 +248,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             If ``unlabeled="mask"`` will train on very many rows, or rows were left out. Warnings
             of members come once for each category.
         """
-        with whole_or_not_at_all(self):
+        with whole_or_not_at_all(self), cache_report():
             params = self._member_params(fit_params)
             X, y, params, _, known = self._rows_to_fit(X, y, params)
             y, self.classes_, self._open_set = validate_labels(self, X, y)

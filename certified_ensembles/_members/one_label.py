@@ -84,7 +84,7 @@ class OneLabelMembers(BaseMembers):
         given = self._rule.checked(self.view.hand_out(given))
         with cache_report() as report, one_thread:
             fitted = self.spec.fit(estimator, given, seed=seeds[0])
-            report.note(fitted, "estimators")
+            report.note(fitted, "estimator")
         n_classes, codes = len(self.classes), np.searchsorted(self.classes, y)
         # As small a type as holds them: the ballots of all members take as many bytes a row.
         self.labels = _own_labels(rows.index, codes).astype(np.min_scalar_type(-n_classes))

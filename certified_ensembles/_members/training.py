@@ -194,7 +194,7 @@ def counting_kept(bar, report):
     """Yield the members of outcomes; the bar says how many came out of the cache."""
     n_kept = 0
     for outcome in bar:
-        report.note(outcome, "members")
+        report.note(outcome, "member")
         if outcome.was_kept:
             n_kept += 1
             bar.set_postfix_str(f"{n_kept} from the cache", refresh=False)

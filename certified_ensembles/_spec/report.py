@@ -24,7 +24,7 @@ class CacheReport:
         ----------
         outcome : Outcome
         what : str
-            What it is about: "members", say.
+            What it is about: "member", say.
         """
         for where, counts in (
             (outcome.damaged_in, self._damaged),
@@ -50,7 +50,7 @@ class CacheReport:
 
 
 def _counted(own):
-    return ", ".join(f"{count} {what}" for what, count in own.items())
+    return ", ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in own.items())
 
 
 def _depth_of_caller():

@@ -144,7 +144,7 @@ def _learn_or_recall(store, step, rows, row_of_copy, seed, n_jobs):
     key = content_key(recipe, rows, row_of_copy, seed)
     with cache_report() as report:
         learned = store.recall(f"_learn/{key}", learn, by_value=has_own_code)
-        report.note(learned, "steps of the representation")
+        report.note(learned, "representation step")
     return learned.value
 
 
