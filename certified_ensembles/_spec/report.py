@@ -41,7 +41,7 @@ class CacheReport:
             for folder, own in self._damaged.items()
         ]
         words += [
-            f"Not stored, hence kept in memory: {_counted(own)}, {reason}. To keep them, make "
+            f"Not stored, hence kept in memory: {_counted(own)} {reason}. To keep them, make "
             "room there or name another folder as memory=, and fit again."
             for reason, own in self._not_stored.items()
         ]
