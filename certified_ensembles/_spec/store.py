@@ -1,8 +1,9 @@
 """Where trained members are kept: each in a file of its own, with a digest, whole or not at all.
 
 A member that comes back with other bytes than it was stored with would vote in the name of rows
-that it never saw. So each file begins with a digest of what follows and of the name under which
-it is kept, and nothing is unpickled before the digest is found right.
+that it never saw. So each file ends with a digest of what it holds and of the name under which it
+is kept, and nothing is unpickled before the digest is found right. (A pickle says itself where it
+ends, so that other readers of pickles do not see the digest.)
 """
 
 import contextlib
@@ -278,32 +279,33 @@ def _hasher(name):
 
 
 def _seal(file, name, value, compress=0):
-    """Write a digest and an item into an empty file."""
-    file.write(bytes(_DIGEST_BYTES))
+    """Write an item and a digest into an empty file."""
     digesting = _Digesting(file, name)
     if compress:
         with gzip.GzipFile("", "wb", compress, digesting, mtime=0) as zipped:
             pickle.dump(value, zipped, pickle.HIGHEST_PROTOCOL)
     else:
         pickle.dump(value, digesting, pickle.HIGHEST_PROTOCOL)
-    file.seek(0)
     file.write(digesting.digest())
 
 
 def _unsealed(file, name, shelved):
     """Return the item in a file, or what stands for it, if the digest is right."""
-    stated, hasher = file.read(_DIGEST_BYTES), _hasher(name)
-    while chunk := file.read(_CHUNK_BYTES):
-        hasher.update(chunk)
-    if hasher.digest() != stated:
+    n_bytes, hasher = file.seek(0, os.SEEK_END) - _DIGEST_BYTES, _hasher(name)
+    file.seek(0)
+    for start in range(0, n_bytes, _CHUNK_BYTES):
+        hasher.update(file.read(min(_CHUNK_BYTES, n_bytes - start)))
+    if file.read() != hasher.digest():
         raise DamagedError(name)
     if shelved:
         return Shelved(name)
-    file.seek(_DIGEST_BYTES)
+    file.seek(0)
     is_zipped = file.read(len(_GZIP)) == _GZIP
-    file.seek(_DIGEST_BYTES)
+    file.seek(0)
     try:
-        return pickle.load(gzip.GzipFile(fileobj=file) if is_zipped else file)
+        return (
+            pickle.loads(gzip.decompress(file.read(n_bytes))) if is_zipped else pickle.load(file)
+        )
     except MemoryError:
         raise
     except Exception as error:  # its code is gone, say

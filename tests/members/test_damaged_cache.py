@@ -144,7 +144,8 @@ def take_place_of(path, put):
 
 DAMAGE = {
     "cut": rewrite(lambda data: data[: len(data) // 2]),
-    "cut in the digest": rewrite(lambda data: data[:7]),
+    "cut in the digest": rewrite(lambda data: data[:-7]),
+    "shorter than a digest": rewrite(lambda data: data[:7]),
     "longer": rewrite(lambda data: data + b"."),
     "empty": lambda path: path.write_bytes(b""),
     "zeroed": rewrite(zero),
