@@ -27,6 +27,7 @@ from ._data.validation import (
 )
 from ._fits import OneFitMixin, built_aside
 from ._members import NoisyMembers, WeighedLabels
+from ._spec import cache_report
 from .certificates._inputs import check_noise
 from .representations._label_free import LabelFreeFeatures
 from .smoothers import LinearSmoother
@@ -224,7 +225,7 @@ class LabelFlipSmoothingClassifier(
         CertificateWarning
             If a fixed seed gives the noise of "monte_carlo" away.
         """
-        with built_aside(self) as new:
+        with built_aside(self) as new, cache_report():
             noisy = new.certificate == "monte_carlo"
             if noisy:
                 check_seed(new.random_state or 0, new.n_draws, "n_draws={}")

@@ -17,6 +17,7 @@ from ._data.validation import check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
 from ._fits import built_aside
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
+from ._spec import cache_report
 from .hashers import label_free_partition
 from .representations._label_free import LabelFreeFeatures
 
@@ -247,7 +248,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             If ``unlabeled="mask"`` will train on very many rows, or rows were left out. Warnings
             of members come once for each category.
         """
-        with built_aside(self) as new:
+        with built_aside(self) as new, cache_report():
             params = new._member_params(fit_params)
             X, y, params, _, known = new._rows_to_fit(X, y, params)
             y, new.classes_, new._open_set = validate_labels(new, X, y)

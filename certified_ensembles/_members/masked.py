@@ -12,10 +12,11 @@ from .._data.containers import n_rows, own_copy
 from .._data.training_rows import take_params
 from .._deterministic import one_thread
 from .._member_warnings import in_name_of, taking_notes
+from .._spec import Outcome
 from .constant import ConstantMember
 from .failures import remedy
 from .partition import PartitionMembers
-from .training import attempt, mark_kept, names_by_row, own_params, train_members
+from .training import attempt, names_by_row, own_params, train_members
 
 # Rows trained on, over all members, from which a user should hear about the cost.
 _MANY_ROWS = 1_000_000
@@ -142,7 +143,7 @@ class MaskedMembers(PartitionMembers):
         ties = np.zeros(n, dtype=np.int64)
         if by_row:
             ties[canonical_order(*(params[name] for name in sorted(by_row)))] = np.arange(n)
-        digest = None if self.spec.memory.location is None else joblib.hash(X)
+        digest = None if self.spec.store is None else joblib.hash(X)
 
         def tasks():
             clones = zip(own_rows, self.spec.clones(seeds), seeds, strict=True)
@@ -154,8 +155,20 @@ class MaskedMembers(PartitionMembers):
                 # them decides their order, and the labels of others are not part of it.
                 arranged = np.lexsort((ties, masked, copies))
                 given = take_params(own_params(params, by_row), by_row, arranged)
-                yield delayed(_fit_masked_member)(
-                    self.spec, member, X, masked[arranged], known, given, seed, digest, i, abstain
+                yield (
+                    [i],
+                    delayed(_fit_masked_member)(
+                        self.spec,
+                        member,
+                        X,
+                        masked[arranged],
+                        known,
+                        given,
+                        seed,
+                        digest,
+                        i,
+                        abstain,
+                    ),
                 )
 
         filled, abstain = [i for i, own in enumerate(own_rows) if len(own)], self.abstains
@@ -193,29 +206,27 @@ def warn_of_cost(n_members, n_rows):
 
 
 def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest, index, abstain):
-    own, kept = np.unique(masked[masked >= 0]), set()
+    own = np.unique(masked[masked >= 0])
 
     def train_one():
         try:
             # The digest stands for the rows, which are many.
-            fitted, was_kept = spec.fit(
+            outcome = spec.fit(
                 estimator, own_copy(X), masked, seed=seed, params=params, digest=digest
             )
         except ValueError:
             if len(own) > 1:
                 raise
             # Many classifiers refuse a single class; such a member has one thing to say.
-            return [ConstantMember.of(classes[own])]
+            return [Outcome(ConstantMember.of(classes[own]))]
+        fitted = outcome.value
         if (np.asarray(getattr(fitted, "classes_", 0)) == -1).any():
             raise ValueError(
                 "unlabeled='mask' needs an estimator for which the label -1 means unlabelled, got "
                 f"estimator={estimator!r}, which has learned -1 as a class. Wrap it in "
                 "SelfTrainingClassifier, or set unlabeled='ignore'."
             )
-        member = MaskedMember(fitted, classes)
-        if was_kept:
-            kept.add(id(member))
-        return [member]
+        return [outcome._replace(value=MaskedMember(fitted, classes))]
 
     def note():
         return (
@@ -226,4 +237,4 @@ def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest
         )
 
     with one_thread, taking_notes() as notes, in_name_of(index):
-        return mark_kept(attempt(train_one, note, abstain), kept), notes
+        return attempt(train_one, note, abstain), notes

@@ -1,12 +1,14 @@
 """Members trained on noisy copies of the labels: randomized smoothing of any classifier."""
 
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.parallel import delayed
 
 from .._deterministic import one_thread
+from .._spec import cache_report
 from ..certificates.monte_carlo import monte_carlo_radius
 from .partition import PartitionMembers
-from .training import Job, counting_kept, mark_kept, progress, train
+from .stored import stored
+from .training import Job, counting_kept, in_turn, progress, train
 
 
 def noisy_codes(codes, n_classes, noise, seed):
@@ -87,11 +89,11 @@ class NoisyMembers(PartitionMembers):
                 # A member must not know which of two copies has which label.
                 noisy = noisy[np.lexsort((noisy, copies))]
                 job = Job.of(self.spec, member, rows, self.classes[noisy], {}, seeds[i])
-                yield delayed(_fit_draw)(job, self.spec.memory)
+                yield delayed(_fit_draw)(job, self.spec.store)
 
-        with one_thread:
-            results = Parallel(n_jobs=n_jobs, return_as="generator")(tasks())
-            self.estimators = list(counting_kept(progress(results, len(seeds), "fit", verbose)))
+        with cache_report() as report, one_thread:
+            bar = progress(in_turn(tasks(), n_jobs), len(seeds), "fit", verbose)
+            self.estimators = stored(list(counting_kept(bar, report)), self.spec.store)
         self.seeds, self.noise = seeds, noise
         self.steps, self.n_train = [], len(codes)
         self.seen = np.ones((len(seeds), n_classes), dtype=bool)
@@ -122,7 +124,6 @@ class NoisyMembers(PartitionMembers):
         )
 
 
-def _fit_draw(job, memory):
-    kept = set()
+def _fit_draw(job, store):
     with one_thread:
-        return mark_kept(train([job], memory, kept), kept)[0]
+        return train([job], store)[0]

@@ -17,7 +17,7 @@ from sklearn.utils import check_array, get_tags
 from .._data.block_map import map_blocks
 from .._data.containers import as_table, n_rows
 from .._deterministic import one_thread, seeded
-from .._spec import MemberSpec
+from .._spec import MemberSpec, cache_report
 from ..smoothers import ClusterVote
 from .base import BaseMembers
 from .failures import filled, working_parts
@@ -82,13 +82,14 @@ class OneLabelMembers(BaseMembers):
         given = self._rule.rows_to_fit(rows)
         self.view = self.spec.view(given)
         given = self._rule.checked(self.view.hand_out(given))
-        with one_thread:
-            estimator, _ = self.spec.fit(estimator, given, seed=seeds[0])
+        with cache_report() as report, one_thread:
+            fitted = self.spec.fit(estimator, given, seed=seeds[0])
+            report.note(fitted, "estimator")
         n_classes, codes = len(self.classes), np.searchsorted(self.classes, y)
         # As small a type as holds them: the ballots of all members take as many bytes a row.
         self.labels = _own_labels(rows.index, codes).astype(np.min_scalar_type(-n_classes))
         self._rule.seeded = partial(seeded, seed=seeds[0], needed=self.spec.seeds_global_rng)
-        self._rule.prepare(estimator, rows.different, self.view, self.labels, n_classes)
+        self._rule.prepare(fitted.value, rows.different, self.view, self.labels, n_classes)
         self.estimators = OneLabelEstimators(self)
         return self
 

@@ -4,42 +4,64 @@ from collections.abc import Sequence
 
 from sklearn.pipeline import Pipeline
 
+from .._spec import AbsentError, DamagedError, Shelved
+
 
 class StoredMembers(Sequence):
     """Members on disk, each loaded when it is asked for: thousands of nets exceed the memory.
 
+    Its pickle holds no members either, but the name of their folder.
+
     Parameters
     ----------
-    results : list
-        References into the cache; None for a member without rows.
+    store : FolderStore or ForeignStore
+    members : list
+        A `Shelved` for what is in the store; what could not be stored is in the list itself.
+        None for a member without rows.
+    numbers : sequence of int, default=None
+        How an error calls the members; None: by their place.
     n_steps : int, default=None
         How many steps at the start of each pipeline are left out; None: the member as trained.
     """
 
-    def __init__(self, results, n_steps=None):
-        self.results, self.n_steps = results, n_steps
+    def __init__(self, store, members, numbers=None, n_steps=None):
+        self.store, self.members, self.n_steps = store, members, n_steps
+        self.numbers = range(len(members)) if numbers is None else numbers
 
     def __len__(self):
-        return len(self.results)
+        return len(self.members)
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return StoredMembers(self.results[index], self.n_steps)
-        result = self.results[index]
-        if result is None:
-            return None
-        try:
-            member = result.get()
-        except (KeyError, OSError) as error:
-            raise RuntimeError(
-                f"Member {index} is no longer in the folder that memory= names. Fit again: only "
-                "the members that are missing there are trained."
-            ) from error
+            return StoredMembers(
+                self.store, self.members[index], self.numbers[index], self.n_steps
+            )
+        member = self.members[index]
+        if isinstance(member, Shelved):
+            member = self._load(member.name, self.numbers[index])
         return member if self.n_steps is None else without_steps(member, self.n_steps)
+
+    def _load(self, name, number):
+        try:
+            return self.store.load(name)
+        except (AbsentError, DamagedError) as error:
+            what = "no longer" if isinstance(error, AbsentError) else "damaged"
+            raise RuntimeError(
+                f"Member {number} is {what} in the folder {self.store.folder}, where memory= had "
+                "it stored; this ensemble holds a reference. Fit again: only the members that are "
+                "missing or damaged there are trained. Or bring that folder back."
+            ) from error
 
     def without_steps(self, n_steps):
         """Return the same members without the first steps of their pipelines."""
-        return StoredMembers(self.results, n_steps)
+        return StoredMembers(self.store, self.members, self.numbers, n_steps)
+
+
+def stored(members, store):
+    """Return members as they are, or `StoredMembers` if some of them stay in a store."""
+    if any(isinstance(member, Shelved) for member in members):
+        return StoredMembers(store, members)
+    return members
 
 
 def without_steps(member, n_steps):

@@ -21,10 +21,11 @@ from .._deterministic import global_seed, one_thread
 from .._linear import LinearTrainer, linear_trainer
 from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
-from .._spec import ByValue, content_key, fit_seeded
+from .._spec import Outcome, cache_report, content_key, fit_seeded
 from .constant import ConstantMember
+from .dead_workers import UnderWay, with_end_of_wait
 from .failures import Failure, training_note
-from .stored import StoredMembers
+from .stored import stored
 
 # Rows that are in memory at once for members trained side by side: of linear heads in double
 # precision, of nets as they are.
@@ -112,14 +113,13 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
         clones = spec.clones([seeds[i] for i in filled])
         for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
-            yield delayed(_fit_chunk)(jobs, by_row, spec, chunk, abstain)
+            yield chunk, delayed(_fit_chunk)(jobs, by_row, spec, chunk, abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
     bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
     prefer = "threads" if bare_heads else None
     trained = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
-    if spec.memory.location is not None and isinstance(trainer, _NetTrainer):
-        trained = trained._replace(members=StoredMembers(trained.members))
+    trained = trained._replace(members=stored(trained.members, spec.store))
     if common is None:  # nobody is asked in the view of a member that failed
         for i in trained.errors:
             views[i] = None
@@ -145,7 +145,7 @@ def in_turn(tasks, n_jobs, prefer=None):
     Processes or threads, as `prefer` has it, unless the caller has chosen a backend.
     """
     backend, _ = get_active_backend(prefer=prefer)  # Ray's cannot
-    how = "generator" if backend.supports_return_generator else "list"
+    how = "generator" if with_end_of_wait(backend).supports_return_generator else "list"
     return Parallel(n_jobs=n_jobs, return_as=how, prefer=prefer)(tasks)
 
 
@@ -155,7 +155,8 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
     Parameters
     ----------
     tasks : iterable
-        Each returns a list of members, or a `Failure` in the place of one, and their warnings.
+        Each with the places of the members that it trains. It returns a list of their outcomes,
+        and their warnings.
     filled : list of int
         The places of the members, in the order of the tasks.
     n_members : int
@@ -166,21 +167,22 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
     -------
     trained : Trained
     """
-    members, errors, notes = [None] * n_members, {}, []
+    members, errors, notes, under_way = [None] * n_members, {}, [], UnderWay()
 
     def one_by_one(chunks):
         for chunk, own in chunks:
             notes.extend(own)
             yield from chunk
 
-    with one_thread, workers_may_stop(), listening:
-        chunks = one_by_one(in_turn(tasks, n_jobs, prefer))
-        results = progress(chunks, len(filled), "fit", verbose)
-        for i, result in zip(filled, counting_kept(results), strict=True):
-            if isinstance(result, Failure):
-                errors[i] = result.error
-            else:
-                members[i] = result
+    with cache_report() as report, one_thread, workers_may_stop(), listening:
+        chunks = one_by_one(in_turn(under_way.sending(tasks), n_jobs, prefer))
+        results = progress(under_way.coming_back(chunks), len(filled), "fit", verbose)
+        with under_way.named_in_errors():
+            for i, result in zip(filled, counting_kept(results, report), strict=True):
+                if isinstance(result, Failure):
+                    errors[i] = result.error
+                else:
+                    members[i] = result
     if errors and len(errors) == len(filled):
         error = errors[min(errors)]
         error.add_note(f"None of the {len(filled)} members could be trained.")
@@ -188,25 +190,15 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
     return Trained(members, dict(sorted(errors.items())), notes)
 
 
-class Kept(NamedTuple):
-    """A member that came out of the cache, on its way to who counts them."""
-
-    member: Any
-
-
-def mark_kept(members, kept):
-    """Return members, with those marked whose `id` is in a set."""
-    return [Kept(member) if id(member) in kept else member for member in members]
-
-
-def counting_kept(bar):
-    """Yield results without their marks; the bar says how many came out of the cache."""
+def counting_kept(bar, report):
+    """Yield the members of outcomes; the bar says how many came out of the cache."""
     n_kept = 0
-    for result in bar:
-        if isinstance(result, Kept):
-            result, n_kept = result.member, n_kept + 1
+    for outcome in bar:
+        report.note(outcome, "member")
+        if outcome.was_kept:
+            n_kept += 1
             bar.set_postfix_str(f"{n_kept} from the cache", refresh=False)
-        yield result
+        yield outcome.value
 
 
 @contextlib.contextmanager
@@ -264,7 +256,7 @@ class Job(NamedTuple):
     @property
     def key(self):
         """What the cache looks at."""
-        return content_key(self.recipe.key, *self[1:6])
+        return f"_train/{content_key(self.recipe.key, *self[1:6])}"
 
 
 def _fit_chunk(jobs, by_row, spec, indices, abstain):
@@ -272,18 +264,17 @@ def _fit_chunk(jobs, by_row, spec, indices, abstain):
 
     Returns
     -------
-    members : list
+    members : list of Outcome
         With `abstain` a `Failure` in the place of a member that cannot be trained.
     notes : list of Note
         Their warnings.
     """
-    kept = set()
     with one_thread, taking_notes() as notes:
         if len(jobs) > 1:
             try:
-                members = train([_in_order(*job[:2], by_row) for job in jobs], spec.memory, kept)
+                members = train([_in_order(*job[:2], by_row) for job in jobs], spec.store)
                 notes = [note.among(indices) for note in notes]
-                return mark_kept(_without_spoilt(members) if abstain else members, kept), notes
+                return _judged(members) if abstain else members, notes
             except Exception:  # one by one: what can be trained is kept, the error gets a name
                 jobs = [(j._replace(estimator=clone(j.estimator)), *how) for j, *how in jobs]
                 notes.clear()
@@ -291,15 +282,15 @@ def _fit_chunk(jobs, by_row, spec, indices, abstain):
         for (job, view, numbers), i in zip(jobs, indices, strict=True):
             with in_name_of(i):
                 members += attempt(
-                    partial(_train_alone, job, view, by_row, spec.memory, kept),
+                    partial(_train_alone, job, view, by_row, spec.store),
                     partial(training_note, i, job.estimator, job.X, job.y, numbers),
                     abstain,
                 )
-        return mark_kept(members, kept), notes
+        return members, notes
 
 
-def _train_alone(job, view, by_row, memory, kept):
-    return train([_in_order(job, view, by_row)], memory, kept)
+def _train_alone(job, view, by_row, store):
+    return train([_in_order(job, view, by_row)], store)
 
 
 def _in_order(job, view, by_row):
@@ -310,12 +301,12 @@ def _in_order(job, view, by_row):
 
 
 def attempt(train_one, note, abstain):
-    """Return a list of the one member that is trained, or of its `Failure`.
+    """Return a list of the outcome of training one member, or of its `Failure`.
 
     Parameters
     ----------
     train_one : callable
-        Returns the member in a list.
+        Returns the outcome in a list.
     note : callable
         Returns what is added to an error.
     abstain : bool
@@ -328,8 +319,14 @@ def attempt(train_one, note, abstain):
         # How much memory there is depends on the machine, and not on the member's rows alone.
         if not abstain or isinstance(error, MemoryError):
             raise
-        return [Failure.of(error)]
-    return _without_spoilt(members) if abstain else members
+        return [Outcome(Failure.of(error))]
+    return _judged(members) if abstain else members
+
+
+def _judged(outcomes):
+    """Return outcomes, without members that are spoilt."""
+    members = _without_spoilt([outcome.value for outcome in outcomes])
+    return [old._replace(value=new) for old, new in zip(outcomes, members, strict=True)]
 
 
 def _without_spoilt(members):
@@ -338,35 +335,32 @@ def _without_spoilt(members):
     return [m if has_finite_weights(m) else Failure(ValueError(spoilt)) for m in members]
 
 
-def train(jobs, memory, kept=None):
+def train(jobs, store):
     """Train members, side by side where the estimator can, or recall them from the cache.
 
     Parameters
     ----------
     jobs : list of Job
         Of one kind: all with parameters, or all without.
-    memory : joblib.Memory
-    kept : set of int, default=None
-        Gets the `id` of each member that came out of the cache.
+    store : FolderStore, ForeignStore or None
+        The cache.
 
     Returns
     -------
-    members : list
-        Fitted estimators; for nets with a cache, references into it.
+    members : list of Outcome
+        With fitted estimators; nets with a cache stay there.
     """
-    if memory.location is None:
-        return _train_all(jobs)
-    recall = memory.cache(_train, ignore=["job", "ready"])
-    keys = [job.key for job in jobs]
-    missing = [i for i, key in enumerate(keys) if not recall.check_call_in_cache(key)]
-    fresh = [_copied(jobs[i]) for i in missing]
-    ready = dict(zip(missing, _train_all(fresh) if fresh else [], strict=True))
+    if store is None:
+        return [Outcome(member) for member in _train_all(jobs)]
+    names = [job.key for job in jobs]
     nets = not jobs[0].params and isinstance(batch_trainer(jobs[0].estimator), _NetTrainer)
-    recall = recall.call_and_shelve if nets else recall
-    found = [recall(key, jobs[i], ready.get(i)) for i, key in enumerate(keys)]
-    members = [member.value if isinstance(member, ByValue) else member for member in found]
-    if kept is not None:
-        kept.update(id(member) for i, member in enumerate(members) if i not in ready)
+    members = [store.find(name, shelved=nets) for name in names]
+    missing = [i for i, member in enumerate(members) if member.value is None]
+    fresh = _train_all([_copied(jobs[i]) for i in missing]) if missing else []
+    how = {"by_value": jobs[0].recipe.has_own_code, "shelved": nets}
+    own = store.put_all([names[i] for i in missing], fresh, [members[i] for i in missing], **how)
+    for i, member in zip(missing, own, strict=True):
+        members[i] = member
     return members
 
 
@@ -375,12 +369,6 @@ def _copied(job):
     return job._replace(
         estimator=clone(job.estimator), X=own_copy(job.X), params=copy.deepcopy(job.params)
     )
-
-
-def _train(key, job=None, ready=None):
-    """Train one member: a function of its rows and its seed. What `memory` caches, by its key."""
-    member = _train_all([job])[0] if ready is None else ready
-    return ByValue(member) if job.recipe.has_own_code else member
 
 
 def _train_all(jobs):

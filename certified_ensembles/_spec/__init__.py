@@ -2,10 +2,23 @@
 
 Types and parameters decide, never rows: `MemberSpec` is made once for all members. A member that
 is kept is known by `recipe_of` (its parameters, its code, the versions of what trains it), its
-rows and its seed. All training goes through `fit_seeded`.
+rows and its seed. All training goes through `fit_seeded`, and all that is kept through a store.
 """
 
 from .code_key import content_key, recipe_of
-from .members import ByValue, MemberSpec, fit_seeded
+from .members import MemberSpec, fit_seeded
+from .report import cache_report
+from .store import AbsentError, DamagedError, Outcome, Shelved, store_of
 
-__all__ = ["ByValue", "MemberSpec", "content_key", "fit_seeded", "recipe_of"]
+__all__ = [
+    "AbsentError",
+    "DamagedError",
+    "MemberSpec",
+    "Outcome",
+    "Shelved",
+    "cache_report",
+    "content_key",
+    "fit_seeded",
+    "recipe_of",
+    "store_of",
+]

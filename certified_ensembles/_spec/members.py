@@ -4,12 +4,12 @@ import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from joblib import parallel_config, wrap_non_picklable_objects
-from sklearn.utils.validation import check_memory
+from joblib import parallel_config
 
 from .._data.views import view_of
 from .._deterministic import draws_globally, global_seed, is_net, seeded_clones
 from .code_key import content_key, recipe_of
+from .store import Outcome, store_of
 
 # Modules of scikit-learn whose classifiers check rows and nothing else of a frame.
 _NAMELESS = (
@@ -36,7 +36,7 @@ class MemberSpec:
         Whether members take single precision (nets do), see `view_of`.
     seeds_global_rng : bool
         Whether the global generators are seeded for each fit and each answer.
-    memory : joblib.Memory
+    store : FolderStore, ForeignStore or None
         Where fitted members are kept.
     categorical : ndarray of shape (n_columns,), bool, or None
         The columns that reach members as categories.
@@ -45,14 +45,14 @@ class MemberSpec:
     estimator: Any
     float32: bool
     seeds_global_rng: bool
-    memory: Any
+    store: Any
     categorical: Any = None
 
     @classmethod
     def of(cls, estimator, memory=None, categorical=None):
         """Return the specification of an estimator, with a cache as users name it."""
         single, seeded = is_net(estimator), draws_globally(estimator)
-        return cls(estimator, single, seeded, check_memory(memory), categorical)
+        return cls(estimator, single, seeded, store_of(memory), categorical)
 
     def clones(self, seeds):
         """Yield a clone for each seed, with that seed in every nested `random_state`."""
@@ -73,7 +73,7 @@ class MemberSpec:
     @functools.cached_property
     def recipe(self):
         """What of a member's key is common to all of them, a `Recipe`; None without a cache."""
-        if self.memory.location is None:
+        if self.store is None:
             return None
         (member,) = self.clones([0])  # what seeds and n_jobs the user has set changes nothing
         return Recipe(*recipe_of(member))
@@ -95,22 +95,16 @@ class MemberSpec:
 
         Returns
         -------
-        member : estimator
-            Fitted.
-        was_kept : bool
-            Whether it came out of the cache.
+        outcome : Outcome
+            With the fitted member.
         """
         params, draws = params or {}, self.seeds_global_rng
-        if self.recipe is None:
-            return fit_seeded(member, X, y, params, seed, draws), False
+        fit = functools.partial(fit_seeded, member, X, y, params, seed, draws)
+        if self.store is None:
+            return Outcome(fit())
         rows = X if digest is None else digest
         key = content_key(self.recipe.key, rows, y, params, seed, draws)
-        what = ["estimator", "X", "y", "params", "seed", "seeds_global_rng", "by_value"]
-        fit = self.memory.cache(fit_seeded, ignore=what)
-        how = (member, X, y, params, seed, draws, self.recipe.has_own_code, key)
-        was_kept = fit.check_call_in_cache(*how)
-        fitted = fit(*how)
-        return fitted.value if isinstance(fitted, ByValue) else fitted, was_kept
+        return self.store.recall(f"fit_seeded/{key}", fit, by_value=self.recipe.has_own_code)
 
 
 def looks_at_no_columns(estimator):
@@ -137,17 +131,7 @@ class Recipe(NamedTuple):
     has_own_code: bool
 
 
-class ByValue:
-    """Pickles what it holds together with its code, and opens as what it holds."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __reduce__(self):
-        return wrap_non_picklable_objects(self.value, keep_wrapper=False).__reduce__()
-
-
-def fit_seeded(estimator, X, y, params, seed, seeds_global_rng, by_value=False, key=None):
+def fit_seeded(estimator, X, y, params, seed, seeds_global_rng):
     """Fit an estimator: a function of its rows and its seed. What a cache keeps.
 
     Parameters
@@ -160,17 +144,12 @@ def fit_seeded(estimator, X, y, params, seed, seeds_global_rng, by_value=False, 
         Further arguments of ``fit``.
     seed : int
     seeds_global_rng : bool
-    by_value : bool, default=False
-        Whether the code of the estimator is to be kept with it.
-    key : str, default=None
-        All the cache looks at.
 
     Returns
     -------
-    member : estimator or ByValue
+    member : estimator
         Fitted.
     """
     # Inside a member nothing runs in parallel, whatever the caller has set for all of joblib.
     with global_seed(seed, seeds_global_rng), parallel_config(n_jobs=1):
-        member = estimator.fit(X, **params) if y is None else estimator.fit(X, y, **params)
-    return ByValue(member) if by_value else member
+        return estimator.fit(X, **params) if y is None else estimator.fit(X, y, **params)

@@ -4,6 +4,7 @@ import contextlib
 import re
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +14,6 @@ from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_memory
 
 from .._certificate import CertificateWarning
 from .._data.block_map import map_blocks
@@ -21,7 +21,7 @@ from .._data.canonical import order_rows
 from .._data.containers import as_table
 from .._data.training_rows import TrainingRows
 from .._deterministic import draws_globally, may_draw, one_thread, parts_of, seeded
-from .._spec import ByValue, MemberSpec, content_key, recipe_of
+from .._spec import MemberSpec, cache_report, content_key, recipe_of, store_of
 from ..hashers import ContentHasher
 
 
@@ -125,7 +125,7 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     try:
         # A net is the one step worth many threads.
         with contextlib.nullcontext() if spec.float32 else one_thread:
-            step, _ = spec.fit(step, copies, seed=seed)
+            step = spec.fit(step, copies, seed=seed).value
     except (TypeError, ValueError) as error:
         if re.search(r"\by\b", str(error)):
             raise ValueError(_supervised_message(step)) from error
@@ -134,23 +134,18 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     return step, view, _apply(step, view, rows, n_jobs)
 
 
-def _learn_or_recall(memory, step, rows, row_of_copy, seed, n_jobs):
+def _learn_or_recall(store, step, rows, row_of_copy, seed, n_jobs):
     """Return what `_learn` does, from the cache if it is there."""
+    learn = partial(_learn, step, rows, row_of_copy, seed, n_jobs)
     # What learns nothing is cheaper to run again than to keep.
-    if memory.location is None or not get_tags(step).requires_fit:
-        return _learn(step, rows, row_of_copy, seed, n_jobs)
+    if store is None or not get_tags(step).requires_fit:
+        return learn()
     recipe, has_own_code = recipe_of(step)
     key = content_key(recipe, rows, row_of_copy, seed)
-    what = ["step", "rows", "row_of_copy", "seed", "n_jobs", "by_value"]
-    recall = memory.cache(_learn_to_keep, ignore=what)
-    learned = recall(step, rows, row_of_copy, seed, n_jobs, has_own_code, key)
-    return learned.value if isinstance(learned, ByValue) else learned
-
-
-def _learn_to_keep(step, rows, row_of_copy, seed, n_jobs, by_value, key):
-    """Return what `_learn` does. What `memory` caches, by the key."""
-    learned = _learn(step, rows, row_of_copy, seed, n_jobs)
-    return ByValue(learned) if by_value else learned
+    with cache_report() as report:
+        learned = store.recall(f"_learn/{key}", learn, by_value=has_own_code)
+        report.note(learned, "representation step")
+    return learned.value
 
 
 def _apply(step, view, X, n_jobs):
@@ -203,15 +198,15 @@ class LabelFreeFeatures:
             first[1:] = digest[1:] != digest[:-1]
         self.row_of_copy = np.cumsum(first) - 1
         rows = X.take(self.order[first])
-        memory = check_memory(self.memory)
+        store, seed = store_of(self.memory), self.random_state or 0
         self.fitted, self._views = [], []
-        for step in map(self.clone, self.steps):
-            seed = self.random_state or 0
-            step, view, rows = _learn_or_recall(
-                memory, step, rows, self.row_of_copy, seed, self.n_jobs
-            )
-            self.fitted.append(step)
-            self._views.append(view)
+        with cache_report():
+            for step in map(self.clone, self.steps):
+                step, view, rows = _learn_or_recall(
+                    store, step, rows, self.row_of_copy, seed, self.n_jobs
+                )
+                self.fitted.append(step)
+                self._views.append(view)
         return rows
 
     def fit_rows(self, X):

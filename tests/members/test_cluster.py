@@ -186,3 +186,37 @@ def test_a_worker_killed_while_members_are_asked_costs_a_retry(client, sent, tmp
         np.testing.assert_array_equal(clf.ballots(X_TEST), expected)
     assert (tmp_path / "killed").exists()
     assert sent["scattered"] == []
+
+
+def always_kills_its_worker():
+    class Kills(GaussianNB):
+        def __init__(self, caller=None):
+            super().__init__()
+            self.caller = caller
+
+        def fit(self, X, y):
+            if os.getpid() != self.caller and 77.0 in X:
+                os._exit(1)
+            return super().fit(X, y)
+
+    return Kills(os.getpid())
+
+
+@pytest.mark.parametrize("backend", ["dask", "loky"])
+def test_a_member_that_always_kills_its_worker_is_named(client, monkeypatch, backend):
+    # Seconds: a worker starts anew after each death.
+    monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
+    client.wait_for_workers(2, timeout=60)
+    rows, kept = X.copy(), dpa(GaussianNB())
+    rows[7, 0] = 77.0
+    clf = dpa(always_kills_its_worker(), on_error="abstain")
+    number = clf.fit(rows, Y).partition_[7]
+    with joblib.parallel_config(backend, n_jobs=2):
+        with pytest.raises(Exception, match=r"died|terminated") as error:
+            clf.fit(rows, Y)
+        kept.fit(X, Y)
+    (note,) = error.value.__notes__
+    named = note.partition("trained: ")[2].partition(". If")[0].split(", ")
+    assert str(number) in named
+    assert len(named) < 20
+    np.testing.assert_array_equal(kept.ballots(X_TEST), kept.fit(X, Y).ballots(X_TEST))
