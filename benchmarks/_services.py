@@ -173,7 +173,7 @@ def on_the_edge(ensemble, rows):
     return moved
 
 
-def _texts():
+def lines_of_text():
     """Return lines of the descriptions of scikit-learn's data sets, and which set each is from."""
     sets = (load_breast_cancer, load_digits, load_iris, load_wine)
     lines = [(line.strip(), load.__name__) for load in sets for line in load().DESCR.split("\n")]
@@ -229,7 +229,7 @@ def neighbors(folder):
 
 
 def texts(folder):
-    X, y, rows = _shuffled(*_texts(), 80)
+    X, y, rows = _shuffled(*lines_of_text(), 80)
     estimator = make_pipeline(TfidfVectorizer(), MultinomialNB())
     clf = DeepPartitionAggregation(estimator, 9)
     return Service("texts", clf, _two_fits(X, y, drop="load_digits"), rows)
