@@ -237,7 +237,7 @@ class Soak:
     def _in_child(self, service, question, index, writer):
         try:
             before = thread_limits()
-            answer = ask(service.ensemble, *question, take(service.rows, index))
+            answer = ask_until_repaired(service, question, take(service.rows, index))
             if not service.is_right(question, index, answer):
                 return 3
             after = thread_limits()
@@ -290,6 +290,18 @@ class Soak:
         if any(thread.is_alive() for thread in threads):
             faulthandler.dump_traceback()
         return memory
+
+
+def ask_until_repaired(service, question, rows):
+    """Ask in a child; while the parent repairs a damaged cache, ask again."""
+    patience = time.monotonic() + PATIENCE / 2
+    while True:
+        try:
+            return ask(service.ensemble, *question, rows)
+        except RuntimeError as error:
+            if "memory=" not in str(error) or time.monotonic() > patience:
+                raise
+            time.sleep(0.2)
 
 
 def damage(path, other, rng):
