@@ -259,6 +259,8 @@ class Soak:
             if ended:
                 return _CHILD_ENDS.get(os.waitstatus_to_exitcode(status), "died")
             time.sleep(0.005)
+        os.kill(child, signal.SIGUSR1)  # says where it hangs
+        time.sleep(0.5)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return "hung"
@@ -270,6 +272,7 @@ class Soak:
         self.until = time.monotonic() + 60 * minutes
         # Also where a library hangs and lets no other thread of Python run.
         faulthandler.dump_traceback_later(60 * minutes + 4 * PATIENCE, exit=True)
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
         works = [self.asks] * n_threads + [getattr(self, fault) for fault in faults]
         threads = [self.worker(work, number) for number, work in enumerate(works)]
         memory = []
