@@ -29,7 +29,7 @@ CALLS = {
     ],
     "products": [("_linear/scoring.py", "__iter__")],
     "predictions": [
-        ("tree/_classes.py", "predict"),
+        ("_members/trees.py", "predict"),
         ("nets/_classifier.py", "scores_together"),
     ],
     "BLAKE2b": [("~", "'update' of '_blake2.blake2b'"), ("~", "'digest' of '_blake2.blake2b'")],

@@ -8,6 +8,8 @@ import threading
 import warnings
 from typing import Any, NamedTuple
 
+from ._deterministic import ProcessWide
+
 # What warns in this thread is noted here, in the name of this member.
 _HERE = threading.local()
 
@@ -34,37 +36,41 @@ class Note(NamedTuple):
         return self._replace(member=(members[0], self.member))
 
 
-class _Listener:
+class _Listener(ProcessWide):
     """Context in which the warnings of threads that take notes go into these.
 
     Filters stay the caller's: what is ignored is not noted, and what is an error is raised. Only
     what would be shown once for several members is noted for each of them. Filters belong to the
     process, so the first of several threads sets them and the last one restores them.
+
+    Any other thread may be within ``warnings.catch_warnings``, which puts back what it found,
+    whatever has been set meanwhile. So what is ours is undone where it still stands, and where
+    it comes back later it does what was there before.
     """
 
     def __init__(self):
-        self._lock, self._depth = threading.Lock(), 0
+        super().__init__()
+        self._hook, self._ours, self._before, self._show = self._hear, None, None, None
 
-    def __enter__(self):
-        with self._lock:
-            if self._depth == 0:
-                self._caught = warnings.catch_warnings()
-                self._caught.__enter__()
-                self._show = warnings.showwarning
-                warnings.showwarning = self._hear
-                once = ("default", "module", "once")
-                warnings.filters[:] = [
-                    ("always", *rest) if action in once else (action, *rest)
-                    for action, *rest in warnings.filters
-                ]
-                warnings.simplefilter("always", append=True)
-            self._depth += 1
+    def _begin(self):
+        self._before, once = warnings.filters, ("default", "module", "once")
+        self._ours = [
+            ("always", *rest) if action in once else (action, *rest)
+            for action, *rest in self._before
+        ]
+        if warnings.showwarning is not self._hook:
+            self._show = warnings.showwarning
+        warnings.filters, warnings.showwarning = self._ours, self._hook
+        warnings.simplefilter("always", append=True)  # forgets as well what was shown once
 
-    def __exit__(self, *exception):
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                self._caught.__exit__(*exception)
+    def _end(self):
+        if self._ours is None:
+            return
+        self._ours[:] = self._before
+        if warnings.filters is self._ours:
+            warnings.filters = self._before
+        if warnings.showwarning is self._hook:
+            warnings.showwarning = self._show
 
     def _hear(self, message, category, filename, lineno, file=None, line=None):
         notes = getattr(_HERE, "notes", None)

@@ -1,10 +1,9 @@
 """Test rows in blocks of one shape: the one place that cuts them, for members and for weights."""
 
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
-from tqdm.auto import tqdm
 
 from .._deterministic import one_thread
+from .._jobs import in_turn, progress
 from .blocks import fixed_blocks
 from .containers import n_rows, take
 
@@ -68,7 +67,5 @@ def map_blocks(
             return cut if then is None else then(cut)
 
     blocks = list(fixed_blocks(n_rows(X), n_columns))
-    results = Parallel(n_jobs=n_jobs, require="sharedmem", return_as="generator")(
-        delayed(apply)(*block) for block in blocks
-    )
-    yield from tqdm(results, total=len(blocks), desc=desc, unit="block", disable=not verbose)
+    results = in_turn(apply, blocks, n_jobs, require="sharedmem")
+    yield from progress(results, len(blocks), desc, verbose, unit="block")

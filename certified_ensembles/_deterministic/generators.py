@@ -55,19 +55,30 @@ class OwnGenerators:
         random.seed(seed)
         np.random.seed(seed)
         if self._torch is not None:
-            self._torch.manual_seed(seed)
+            self._seed_torch()
+
+    def _seed_torch(self):
+        """Seed what :meth:`__exit__` restores.
+
+        ``torch.manual_seed`` also goes to devices that are not there, through locks that stay
+        locked in a child that is forked meanwhile.
+        """
+        self._torch.default_generator.manual_seed(self._seed)
+        if self._devices or self._queued:
+            self._torch.cuda.manual_seed_all(self._seed)
 
     def _keep_torch(self):
-        self._torch = torch = sys.modules["torch"]
+        torch = sys.modules["torch"]
         begun = torch.cuda.is_initialized()
         self._queued = torch.cuda.is_available() and not begun
         self._devices = torch.cuda.get_rng_state_all() if begun else []
         self._cpu = torch.get_rng_state()
+        self._torch = torch  # last: a child forked before has nothing to restore
 
     def torch_arrived(self):
         """Seed torch, which has just been imported, as if it had been there before."""
         self._keep_torch()
-        self._torch.manual_seed(self._seed)
+        self._seed_torch()
         if one_thread.depth:
             one_thread.look_again(said=False)
 

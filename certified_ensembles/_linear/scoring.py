@@ -1,5 +1,6 @@
 """Ask linear members by matrix products of a fixed shape."""
 
+import bisect
 import itertools
 import math
 import threading
@@ -21,10 +22,10 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_array
-from sklearn.utils.parallel import Parallel, delayed
 
 from .._data.array_api import is_on_device
 from .._data.containers import n_rows
+from .._jobs import in_turn
 from .device import DeviceRows, DeviceScores, members_per_product, product_dtype
 
 # Each predicts the class with the largest X @ coef_.T + intercept_ (two classes: by its sign).
@@ -190,7 +191,8 @@ def _over_stacks(consume, members, classes, blocks, n_jobs):
             weights = _StackWeights(tables[stack], width, n_features, dtype)
             consume(slice(a, b), stack, _StackScores(weights, len(classes), blocks[a:b]))
 
-    Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(work)(*part) for part in parts)
+    for _ in in_turn(work, parts, n_jobs, require="sharedmem"):
+        pass  # each fills its own part
 
 
 def _divide_among_threads(n_stacks, n_jobs):
@@ -240,7 +242,7 @@ def _score_table(member, classes):
     if member is None or is_constant(member):
         zero = None if member is None else np.searchsorted(classes, member.classes_)[0]
         return _ScoreTable(np.empty(0, dtype=np.intp), None, None, None, zero)
-    codes = np.searchsorted(classes, member.classes_)
+    codes = classes.searchsorted(member.classes_)
     if type(member) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
         coef = member.centroids_
         with np.errstate(over="ignore", invalid="ignore"):  # such a class never wins
@@ -276,10 +278,20 @@ class _StackWeights:
     """
 
     def __init__(self, tables, width, n_features, dtype):
-        self.tables, self.shape, self.dtype = tables, (width, n_features + 1), dtype
+        self.shape, self.dtype = (width, n_features + 1), dtype
         known = [table.codes for table in tables]
         known.append([table.zero for table in tables if table.zero is not None])
-        self.present = np.unique(np.concatenate(known).astype(np.intp)).tolist()
+        present = np.unique(np.concatenate(known).astype(np.intp))
+        self.present = present.tolist()
+        # Where each member's classes stand among those present, and its class of score zero.
+        self._placed = [
+            (
+                table,
+                present.searchsorted(table.codes),
+                -1 if table.zero is None else bisect.bisect_left(self.present, table.zero),
+            )
+            for table in tables
+        ]
 
     def __iter__(self):
         """Yield ``(classes, weights, whether any member has weights for each of them)``.
@@ -292,21 +304,25 @@ class _StackWeights:
         weights = np.empty((step, *self.shape), self.dtype)
         for start in range(0, len(self.present), step):
             classes = self.present[start : start + step]
-            yield classes, weights[: len(classes)], self._fill(classes, weights[: len(classes)])
+            some = weights[: len(classes)]
+            yield classes, some, self._fill(start, len(classes), some)
 
-    def _fill(self, classes, weights):
+    def _fill(self, start, n_classes, weights):
         weights[:, :, :-1], weights[:, :, -1] = 0.0, -np.inf
-        weighted = np.zeros(len(classes), dtype=bool)
-        for i, table in enumerate(self.tables):
-            if table.zero is not None and classes[0] <= table.zero <= classes[-1]:
-                weights[np.searchsorted(classes, table.zero), i, -1] = 0.0
-            first, last = np.searchsorted(table.codes, (classes[0], classes[-1] + 1))
+        weighted = np.zeros(n_classes, dtype=bool)
+        for i, ((_, coef, base, intercept, _), place, zero) in enumerate(self._placed):
+            if start <= zero < start + n_classes:
+                weights[zero - start, i, -1] = 0.0
+            first, last = 0, len(place)
+            if n_classes < len(self.present):
+                first, last = place.searchsorted((start, start + n_classes)).tolist()
             if first == last:
                 continue
-            place = np.searchsorted(classes, table.codes[first:last])
-            coef = table.coef[first:last]
-            weights[place, i, :-1] = coef if table.base is None else coef - table.base
-            weights[place, i, -1] = table.intercept[first:last]
+            if last - first < len(place):
+                coef, intercept = coef[first:last], intercept[first:last]
+            place = place[first:last] - start
+            weights[place, i, :-1] = coef if base is None else coef - base
+            weights[place, i, -1] = intercept
             weighted[place] = True
         return weighted
 

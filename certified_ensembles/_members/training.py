@@ -13,11 +13,11 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
-from tqdm.auto import tqdm
 
 from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
+from .._jobs import progress
 from .._linear import LinearTrainer, linear_trainer
 from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
@@ -30,11 +30,6 @@ from .stored import stored
 # Rows that are in memory at once for members trained side by side: of linear heads in double
 # precision, of nets as they are.
 _CHUNK_BYTES, _NET_CHUNK_BYTES = 1 << 26, 1 << 30
-
-
-def progress(results, total, what, verbose):
-    """Show a bar over results as they arrive if verbose."""
-    return tqdm(results, total=total, desc=what, unit="member", disable=not verbose)
 
 
 class Trained(NamedTuple):

@@ -1,20 +1,16 @@
-"""Rows checked once for all trees, where each tree would check them anew."""
-
-import functools
+"""Rows checked once for all trees and forests, where each tree would check them anew."""
 
 import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from .constant import ConstantMember
-
-# By exact type: a subclass may look at its rows in its own way.
-_TREES = (DecisionTreeClassifier, ExtraTreeClassifier)
 
 
 def never_writes(member):
     """Say whether a member is so fast to predict that a copy shows, and never writes into rows."""
     kind = type(member).__module__
-    return isinstance(member, ConstantMember) or kind.startswith(
+    return isinstance(member, ConstantMember | _Trusting) or kind.startswith(
         ("sklearn.tree.", "sklearn.dummy", "sklearn.naive_bayes")
     )
 
@@ -22,8 +18,9 @@ def never_writes(member):
 def with_checked_rows(members, blocks):
     """Check test rows and bring them into the type of scikit-learn's trees once for all of them.
 
-    Each would do both anew, which takes several times as long as its answer. Rows that trees
-    might refuse are left to them, as are all rows where other members are among the trees.
+    Each would do both anew, which takes several times as long as its answer. A forest would
+    moreover set the filters of warnings, which all threads share, anew for each of its trees. Rows
+    that trees might refuse are left to them, as are all rows where other members are among them.
     (``config_context(assume_finite=True)`` would save less, and would let a value beyond single
     precision, or what a step of a pipeline makes of a row, pass where members refuse it.)
 
@@ -37,10 +34,11 @@ def with_checked_rows(members, blocks):
     Returns
     -------
     members, blocks : lists
-        Of the same lengths, with the same answers.
+        Of the same lengths, with the same answers; the very ones that were given where nothing
+        is checked. What stands in the place of a tree or a forest draws nothing.
     """
-    trees = [member for member in members if type(member) in _TREES]
-    others = {type(member) for member in members if type(member) not in _TREES}
+    trees = [member for member in members if type(member) in _TRUSTING]
+    others = {type(member) for member in members if type(member) not in _TRUSTING}
     if not trees or not others <= {ConstantMember, type(None)}:
         return members, blocks
     width = {tree.n_features_in_ for tree in trees}
@@ -51,7 +49,7 @@ def with_checked_rows(members, blocks):
     if not all(np.isfinite(rows).all() for rows in checked):
         return members, blocks
     checked = [[(None, rows)] for rows in checked]
-    return [_TrustingTree(m) if type(m) in _TREES else m for m in members], checked
+    return [_TRUSTING[type(m)](m) if type(m) in _TRUSTING else m for m in members], checked
 
 
 def _is_plain(block, width):
@@ -62,10 +60,39 @@ def _is_plain(block, width):
     return isinstance(rows, np.ndarray) and {*rows.shape[1:]} == width
 
 
-class _TrustingTree:
-    """A tree that is asked about rows which have been checked."""
+class _Trusting:
+    """What is asked, in the place of a tree or a forest, about rows that have been checked."""
 
-    def __init__(self, tree):
-        self.predict = functools.partial(tree.predict, check_input=False)
-        self.predict_proba = functools.partial(tree.predict_proba, check_input=False)
-        self.classes_ = tree.classes_
+    def __init__(self, member):
+        self.classes_ = member.classes_
+        self._trees = [tree.tree_ for tree in getattr(member, "estimators_", [member])]
+
+    def predict(self, rows):
+        return self.classes_.take(self.predict_proba(rows).argmax(axis=1), axis=0)
+
+
+class _TrustingTree(_Trusting):
+    """A tree: its answers are the shares of the classes in its leaves."""
+
+    def predict_proba(self, rows):
+        return self._trees[0].predict(rows)
+
+
+class _TrustingForest(_Trusting):
+    """A forest: its trees are added up one after the other, in order, as it does on one job."""
+
+    def predict_proba(self, rows):
+        shares = np.zeros((len(rows), len(self.classes_)))
+        for tree in self._trees:
+            shares += tree.predict(rows)
+        shares /= len(self._trees)
+        return shares
+
+
+# By exact type: a subclass may look at its rows in its own way.
+_TRUSTING = {
+    DecisionTreeClassifier: _TrustingTree,
+    ExtraTreeClassifier: _TrustingTree,
+    ExtraTreesClassifier: _TrustingForest,
+    RandomForestClassifier: _TrustingForest,
+}

@@ -10,19 +10,19 @@ from joblib import effective_n_jobs, parallel_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.parallel import Parallel, delayed
 
 from .._data.array_api import is_on_device
 from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
 from .._data.containers import n_rows, own_copy
 from .._deterministic import OwnGenerators, one_thread, reseed, seeded
+from .._jobs import in_turn, progress, run_here
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
 from .answers import check_scores, labels_in_a_row
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
 from .stored import StoredMembers, without_steps
-from .training import in_turn, progress, workers_may_stop
+from .training import workers_may_stop
 from .trees import never_writes, with_checked_rows
 
 _SPAN_BYTES = 1 << 27
@@ -261,17 +261,22 @@ def _shaped(blocks, view, transform, n_jobs, abstain, fewest):
 
 
 def _mapped(shape, blocks, n_jobs):
-    if n_jobs == 1:
-        return [shape(block) for block in blocks]
-    return Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(shape)(b) for b in blocks)
+    return list(in_turn(shape, [(block,) for block in blocks], n_jobs, require="sharedmem"))
 
 
 def _voters(members, steps):
     """Return members without the steps that all share, and whether all are linear."""
     if isinstance(members, StoredMembers):  # nets: loaded when they are asked, some at a time
         return members.without_steps(len(steps)), False
-    voters = [without_steps(member, len(steps)) for member in members]
+    voters = [_behind(member, len(steps)) for member in members]
     return voters, is_linear(voters)
+
+
+def _behind(member, n_steps):
+    """Return a member without its first steps; none is left out of a pipeline of several."""
+    if n_steps == 0 and isinstance(member, Pipeline) and len(member) > 1:
+        return member  # a slice would be a new pipeline
+    return without_steps(member, n_steps)
 
 
 def take_device_rows(members, steps):
@@ -311,28 +316,31 @@ def _ask_all(
     """Ask every member, some members a task, about blocks of `size` rows."""
     seen, classes, places = known
     own_seeds = None if seeds is None else [seeds[i] for i in places]
-    width = _asked_at_once(voters)
-    n_tasks = min(-(-len(voters) // width), 4 * effective_n_jobs(n_jobs))
-    bounds = np.linspace(0, -(-len(voters) // width), n_tasks + 1).astype(int) * width
+    how = {"size": size, "width": _asked_at_once(voters), "on_error": on_error, "fewest": fewest}
+    here = run_here(n_jobs)
+    if here and not verbose:
+        return _ask(answer, voters, known, own_seeds, blocks, shape, dtype, **how)
+    n_groups = -(-len(voters) // how["width"])
+    n_tasks = min(n_groups, 4 * effective_n_jobs(n_jobs))
+    bounds = np.linspace(0, n_groups, n_tasks + 1).astype(int) * how["width"]
     bounds[-1] = len(voters)
     answers = np.empty((len(blocks) * size, len(voters), *shape), dtype=dtype)
-    how = {"size": size, "width": width, "on_error": on_error, "fewest": fewest}
     # Labels in a tuple: Dask would send an array ahead of the task and lose it with a worker.
-    tasks = (
-        delayed(_ask)(
+    calls = (
+        (
             answer,
             voters[a:b],
             (seen[a:b], classes, places[a:b]),
+            None if own_seeds is None else own_seeds[a:b],
             blocks,
             shape,
             dtype,
-            seeds=None if own_seeds is None else own_seeds[a:b],
-            **how,
         )
         for a, b in itertools.pairwise(bounds)
     )
-    results = in_turn(tasks, n_jobs)
-    with workers_may_stop(), progress(None, len(voters), "ask", verbose) as bar:
+    results = in_turn(_ask, calls, n_jobs, **how)
+    quiet = contextlib.nullcontext() if here else workers_may_stop()
+    with quiet, progress(None, len(voters), "ask", verbose) as bar:
         for a, b, result in zip(bounds[:-1], bounds[1:], results, strict=True):
             answers[:, a:b] = result
             bar.update(b - a)
@@ -347,13 +355,17 @@ def _asked_at_once(voters):
     return 1
 
 
-def _ask(answer, voters, known, blocks, shape, dtype, *, size, width, on_error, fewest, seeds):
+def _ask(answer, voters, known, seeds, blocks, shape, dtype, *, size, width, on_error, fewest):
     seen, classes, places = known
     missing = -np.inf if shape else -1
     out = np.full((len(blocks), size, len(voters), *shape), missing, dtype=dtype)
+    stored = isinstance(voters, StoredMembers)  # nets, each loaded when it is its turn
+    if not stored:
+        given, (voters, blocks) = voters, with_checked_rows(voters, blocks)
+        if voters is not given:  # trees, which draw nothing: other threads may have the generators
+            seeds = None
     # A copy each: a step with copy=False hands its numbers to the next member.
-    writes = not all(never_writes(voter) for voter in voters if voter is not None)
-    voters, blocks = with_checked_rows(voters, blocks)
+    writes = stored or not all(never_writes(voter) for voter in voters if voter is not None)
     parts = [(b, *part) for b, block in enumerate(blocks) for part in block]
     # Inside a member nothing runs in parallel, whatever the caller has set for all of joblib.
     ours = contextlib.nullcontext() if seeds is None else OwnGenerators()

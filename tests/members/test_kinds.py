@@ -1,12 +1,17 @@
 """What holds for members of a kind, and what an ensemble may take for granted of them."""
 
+import threading
+
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import RidgeClassifier
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation
+from certified_ensembles._deterministic import OwnGenerators
 from certified_ensembles._linear.scoring import is_constant
 from certified_ensembles._members import trees
 from certified_ensembles._members.constant import ConstantMember
@@ -32,7 +37,15 @@ def test_a_dummy_classifier_of_the_user_is_no_constant_member():
     assert is_constant(only)
 
 
-@pytest.mark.parametrize("tree", [DecisionTreeClassifier(), ExtraTreeClassifier()])
+TREES = [
+    DecisionTreeClassifier(),
+    ExtraTreeClassifier(),
+    RandomForestClassifier(3),
+    ExtraTreesClassifier(3, bootstrap=True),
+]
+
+
+@pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("value", [1e300, -1e39, np.float64(np.finfo(np.float32).max) * 2])
 def test_trees_refuse_in_an_ensemble_what_they_refuse_alone(tree, value):
     clf = DeepPartitionAggregation(tree, 4).fit(X, Y)
@@ -56,3 +69,24 @@ def test_rows_are_checked_once_for_trees_and_left_to_any_other_members():
     for members in ([tree, other], [constant, None]):
         blocks = [[(None, X)]]
         assert trees.with_checked_rows(members, blocks) == (members, blocks)
+
+
+@pytest.mark.parametrize("tree", [*TREES, RandomForestClassifier(7, class_weight="balanced")])
+@pytest.mark.parametrize("labels", [Y, np.array(["a", "b", "c"])[Y], Y > 0])
+def test_checked_rows_get_the_answers_of_trees_and_forests_to_the_bit(tree, labels):
+    tree = clone(tree).set_params(random_state=1, max_depth=2).fit(X, labels)
+    (asked,), (((_, rows),),) = trees.with_checked_rows([tree], [[(None, X)]])
+    assert asked is not tree
+    np.testing.assert_array_equal(asked.predict_proba(rows), tree.predict_proba(X))
+    np.testing.assert_array_equal(asked.predict(rows), tree.predict(X))
+
+
+def test_a_forest_is_asked_while_another_thread_has_the_generators():
+    clf = DeepPartitionAggregation(RandomForestClassifier(2), 4).fit(X, Y)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(clf.predict(X)), daemon=True)
+    with OwnGenerators():
+        thread.start()
+        thread.join(30)
+        assert len(answers) == 1
+    np.testing.assert_array_equal(answers[0], clf.predict(X))

@@ -1,0 +1,97 @@
+"""Tasks, one after the other or in parallel, and the bars that count them.
+
+With one job a task is a plain call. scikit-learn's `Parallel` would set the filters of warnings
+anew for every task. They belong to the process: in a server's threads that costs more than many a
+task, and leaves the host without its filters where two threads overlap.
+"""
+
+import functools
+import itertools
+
+from joblib.parallel import (
+    LokyBackend,
+    MultiprocessingBackend,
+    SequentialBackend,
+    ThreadingBackend,
+    get_active_backend,
+)
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
+
+# On one job of these joblib itself runs tasks in the caller's thread; a cluster sends them away.
+_ON_THIS_MACHINE = (LokyBackend, MultiprocessingBackend, SequentialBackend, ThreadingBackend)
+
+
+def run_here(n_jobs, require=None):
+    """Say whether tasks run in the thread that asks for them, one after the other.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As in the estimators; None is what the active joblib backend has.
+    require : {"sharedmem"} or None, default=None
+        Whether tasks must be threads of this process.
+    """
+    backend, of_backend = get_active_backend(require=require)
+    n_jobs = of_backend if n_jobs is None else n_jobs
+    return type(backend) in _ON_THIS_MACHINE and backend.effective_n_jobs(n_jobs) == 1
+
+
+def in_turn(function, calls, n_jobs, *, require=None, **common):
+    """Return what a function returns for each call, in order, as it arrives if that can be had.
+
+    Parameters
+    ----------
+    function : callable
+    calls : iterable of tuple
+        The positional arguments of each call.
+    n_jobs, require
+        As in :func:`run_here`.
+    **common : dict
+        Keyword arguments of all calls.
+
+    Returns
+    -------
+    results : iterator
+        With one job a call is made when its result is asked for.
+    """
+    if run_here(n_jobs, require):
+        return itertools.starmap(functools.partial(function, **common), calls)
+    backend, _ = get_active_backend(require=require)
+    # Ray's backend cannot yield results before all are there.
+    how = "generator" if backend.supports_return_generator else "list"
+    parallel = Parallel(n_jobs=n_jobs, require=require, return_as=how)
+    return iter(parallel(delayed(function)(*call, **common) for call in calls))
+
+
+def progress(results, total, what, verbose, unit="member"):
+    """Show a bar over results as they arrive if verbose.
+
+    Without it nothing of tqdm is touched: it would start a thread in the host's process, and a
+    lock of it that another thread holds stays locked in a forked child.
+    """
+    if not verbose:
+        return _NoBar(results)
+    return tqdm(results, total=total, desc=what, unit=unit)
+
+
+class _NoBar:
+    """What stands in the place of a bar that nobody wants to see."""
+
+    def __init__(self, results):
+        self._results = results
+
+    def __iter__(self):
+        return iter(self._results)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def update(self, n):
+        """Count nothing."""
+
+    def set_postfix_str(self, text, refresh=True):
+        """Say nothing."""
