@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
-from sklearn.utils.parallel import Parallel, delayed
 
 from ._certificate import CertificateWarning
 from ._data.blocks import _TABLE_BYTES, row_blocks
@@ -20,6 +19,7 @@ from ._data.canonical import canonical_bytes, canonical_order, canonical_parts
 from ._data.containers import as_table, take
 from ._data.out_of_core import forget_pages, is_stored
 from ._data.table import Table
+from ._jobs import in_turn
 
 __all__ = [
     "ContentHasher",
@@ -293,12 +293,8 @@ def _hash_in_threads(hasher, table, y, n_jobs):
         return _hash(hasher, table, y, len(table))
     bounds = np.linspace(0, len(rows), 4 * n_jobs_at_once + 1).astype(int)
     y = np.asarray(y)
-    parts = Parallel(n_jobs=n_jobs, require="sharedmem")(
-        delayed(_hash)(hasher, rows[a:b], y[a:b], b - a)
-        for a, b in itertools.pairwise(bounds)
-        if a < b
-    )
-    return np.concatenate(parts)
+    calls = ((hasher, rows[a:b], y[a:b], b - a) for a, b in itertools.pairwise(bounds) if a < b)
+    return np.concatenate(list(in_turn(_hash, calls, n_jobs, require="sharedmem")))
 
 
 def _hash(hasher, X, y, n):

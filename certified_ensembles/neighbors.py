@@ -5,14 +5,15 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._certificate import Certificate
 from ._data.array_api import on_host
 from ._data.nearest import NearestRows
 from ._data.validation import validate_labels
+from ._deterministic import one_thread
 from ._fits import OneFitMixin, built_aside
+from ._jobs import in_turn
 from .certificates.neighbors import nearest_neighbor_radius
 from .hashers import canonical_order
 
@@ -146,13 +147,13 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         """Return the class indices of the nearest training rows, the nearest first."""
         X = self._validate_rows(X, reset=False)
 
+        @one_thread
         def nearest_codes(start):
             return self._codes[self._nearest.find(X[start : start + _BLOCK_ROWS], n_nearest)]
 
-        blocks = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(nearest_codes)(start) for start in range(0, len(X), _BLOCK_ROWS)
-        )
-        return np.concatenate(blocks)
+        starts = [(start,) for start in range(0, len(X), _BLOCK_ROWS)]
+        blocks = in_turn(nearest_codes, starts, self.n_jobs, require="sharedmem")
+        return np.concatenate(list(blocks))
 
     def vote_counts(self, X):
         """Return how many of the nearest training rows have each label.

@@ -58,13 +58,13 @@ def map_blocks(
         For one block after the other, in order.
     """
 
+    @one_thread
     def apply(rows, index):
-        with one_thread:
-            block = take(X, index)
-            answers = function(block) if view is None else view.answers(function, block)
-            n = rows.stop - rows.start
-            cut = tuple(a[:n] for a in answers) if isinstance(answers, tuple) else answers[:n]
-            return cut if then is None else then(cut)
+        block = take(X, index)
+        answers = function(block) if view is None else view.answers(function, block)
+        n = rows.stop - rows.start
+        cut = tuple(a[:n] for a in answers) if isinstance(answers, tuple) else answers[:n]
+        return cut if then is None else then(cut)
 
     blocks = list(fixed_blocks(n_rows(X), n_columns))
     results = in_turn(apply, blocks, n_jobs, require="sharedmem")

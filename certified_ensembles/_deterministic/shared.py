@@ -1,10 +1,11 @@
 """Settings that belong to the process: threads share them, forked children put them right."""
 
+import contextlib
 import os
 import threading
 
 
-class ProcessWide:
+class ProcessWide(contextlib.ContextDecorator):
     """Context that the first of several threads begins and the last one ends, also nested.
 
     A subclass says what happens then. Each of these steps runs under one lock, and each may be

@@ -25,6 +25,7 @@ from sklearn.utils import check_array
 
 from .._data.array_api import is_on_device
 from .._data.containers import n_rows
+from .._deterministic import one_thread
 from .._jobs import in_turn
 from .device import DeviceRows, DeviceScores, members_per_product, product_dtype
 
@@ -186,6 +187,7 @@ def _over_stacks(consume, members, classes, blocks, n_jobs):
     parts = [(stack, 0, len(blocks)) for stack in stacks[:n_whole]]
     parts += [(stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
 
+    @one_thread
     def work(stack, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
             weights = _StackWeights(tables[stack], width, n_features, dtype)

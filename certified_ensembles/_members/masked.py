@@ -5,7 +5,6 @@ import warnings
 import joblib
 import numpy as np
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.parallel import delayed
 
 from .._data.canonical import canonical_order
 from .._data.containers import n_rows, own_copy
@@ -145,7 +144,7 @@ class MaskedMembers(PartitionMembers):
             ties[canonical_order(*(params[name] for name in sorted(by_row)))] = np.arange(n)
         digest = None if self.spec.store is None else joblib.hash(X)
 
-        def tasks():
+        def calls():
             clones = zip(own_rows, self.spec.clones(seeds), seeds, strict=True)
             for i, (own, member, seed) in enumerate(clones):
                 if not len(own):
@@ -155,24 +154,12 @@ class MaskedMembers(PartitionMembers):
                 # them decides their order, and the labels of others are not part of it.
                 arranged = np.lexsort((ties, masked, copies))
                 given = take_params(own_params(params, by_row), by_row, arranged)
-                yield (
-                    [i],
-                    delayed(_fit_masked_member)(
-                        self.spec,
-                        member,
-                        X,
-                        masked[arranged],
-                        known,
-                        given,
-                        seed,
-                        digest,
-                        i,
-                        abstain,
-                    ),
-                )
+                call = (self.spec, member, X, masked[arranged], known, given, seed, digest, i)
+                yield [i], (*call, abstain)
 
         filled, abstain = [i for i, own in enumerate(own_rows) if len(own)], self.abstains
-        self._keep(train_members(tasks(), filled, len(own_rows), n_jobs, verbose))
+        fit_one = _fit_masked_member
+        self._keep(train_members(fit_one, calls(), filled, len(own_rows), n_jobs, verbose))
         self.steps, self.seeds = [], seeds
         self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
         return self

@@ -153,31 +153,34 @@ def _iter_spans(
         transform = seeded(transform, seeds[0])
     shared = (transform, n_jobs if steps else 1)
     n = X.shape[0] if on_device else len(X)
-    with one_thread:
-        for start in range(0, n, span):
-            stop = min(start + span, n)
+
+    @one_thread  # never held across a yield: another thread may end a generator
+    def answers_from(start):
+        stop = min(start + span, n)
+        if on_device:
+            blocks = device_blocks(X, start, stop)
+        else:
+            blocks = padded_blocks(X, start, stop, None if linear else fewest)
+        parts = []
+        for view, places in groups:
+            own = _own_voters(voters, places, linear)
+            asked = partial(
+                ask, own, places, linear, n_jobs=n_jobs, verbose=verbose, on_error=on_error
+            )
             if on_device:
-                blocks = device_blocks(X, start, stop)
+                answers = asked(blocks)
+            elif linear:
+                view = view if steps else _in_own_precision(view, X)
+                instead = missing if on_error == "abstain" else None
+                answers = _by_products(asked, own, blocks, view, *shared, instead)
             else:
-                blocks = padded_blocks(X, start, stop, None if linear else fewest)
-            parts = []
-            for view, places in groups:
-                own = _own_voters(voters, places, linear)
-                asked = partial(
-                    ask, own, places, linear, n_jobs=n_jobs, verbose=verbose, on_error=on_error
-                )
-                if on_device:
-                    answers = asked(blocks)
-                elif linear:
-                    view = view if steps else _in_own_precision(view, X)
-                    instead = missing if on_error == "abstain" else None
-                    answers = _by_products(asked, own, blocks, view, *shared, instead)
-                else:
-                    abstain = on_error == "abstain" and bool(steps)
-                    shaped = _shaped(blocks, view, *shared, abstain, fewest)
-                    answers = asked(shaped, size=len(blocks[0]), fewest=fewest, seeds=seeds)
-                parts.append((places, answers[: stop - start]))
-            yield parts
+                abstain = on_error == "abstain" and bool(steps)
+                shaped = _shaped(blocks, view, *shared, abstain, fewest)
+                answers = asked(shaped, size=len(blocks[0]), fewest=fewest, seeds=seeds)
+            parts.append((places, answers[: stop - start]))
+        return parts
+
+    yield from map(answers_from, range(0, n, span))
 
 
 def _by_view(voters, views):
@@ -237,9 +240,9 @@ def _by_products(ask, voters, blocks, view, transform, n_jobs, missing):
 def _joined(blocks, view, transform, n_jobs):
     """Return blocks of test rows as linear members of one view get them, behind shared steps."""
 
+    @one_thread
     def shape(block):
-        with one_thread:
-            return view.answers(transform, block)
+        return view.answers(transform, block)
 
     return _mapped(shape, blocks, n_jobs)
 
@@ -251,11 +254,11 @@ def _shaped(blocks, view, transform, n_jobs, abstain, fewest):
     that a step refuses are in none of them.
     """
 
+    @one_thread
     def shape(block):
-        with one_thread:
-            if not abstain:
-                return [(index, transform(rows)) for index, rows in view.shaped(block)]
-            return shaped_parts(transform, view, block, fewest)
+        if not abstain:
+            return [(index, transform(rows)) for index, rows in view.shaped(block)]
+        return shaped_parts(transform, view, block, fewest)
 
     return _mapped(shape, blocks, n_jobs)
 

@@ -6,13 +6,12 @@ from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.datasets import load_sample_images
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._deterministic import add_up, one_thread
+from .._jobs import in_turn
 from ._base import ImageTransformer
 
 # The number of filters in one product: 27 x 27 patches against 256 filters stay in the cache.
@@ -229,20 +228,15 @@ class PatchFeatures(ImageTransformer):
         pool = self._pool(height, width)
         X_out = np.empty((X.shape[0], self._n_out()), dtype=np.float32)
 
+        @one_thread
         def work(rows, block):
             scratch = _Scratch(self, n_channels, height, width)
             for i in range(block.shape[3]):
                 scratch.describe(block[..., i], bank, pool, X_out[rows.start + i])
 
-        with one_thread:
-            if effective_n_jobs(self.n_jobs) == 1:
-                for rows, block in self._blocks(X, height, width, axis):
-                    work(rows, block)
-            else:
-                Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-                    delayed(work)(rows, block)
-                    for rows, block in self._blocks(X, height, width, axis)
-                )
+        blocks = self._blocks(X, height, width, axis)
+        for _ in in_turn(work, blocks, self.n_jobs, require="sharedmem"):
+            pass  # each fills its own part
         return X_out
 
     def get_feature_names_out(self, input_features=None):
