@@ -8,14 +8,47 @@ import os
 import random
 import sys
 import threading
+import warnings
 
 import numpy as np
 from numpy.random import bit_generator
 
+from .._certificate import CertificateWarning
 from .threads import one_thread
 
 _GLOBAL_GENERATORS = threading.RLock()
 _own_generators = []  # those that hold the lock, the outermost first
+
+
+class _WatchedLock:
+    """A lock of a generator that knows whether other threads than its owner's have drawn."""
+
+    def __init__(self, lock):
+        self._lock, self.owner, self.met_others = lock, None, False
+
+    def __enter__(self):
+        self.met_others |= threading.get_ident() != self.owner
+        return self._lock.__enter__()
+
+    def __exit__(self, *exception):
+        return self._lock.__exit__(*exception)
+
+
+class _MT19937(np.random.MT19937):
+    """The generator behind numpy's global functions while they are ours."""
+
+    def __init__(self):
+        super().__init__(0)
+        self._watched = _WatchedLock(super().lock)
+
+    @property
+    def lock(self):
+        """What every draw of numpy's global functions holds."""
+        return self._watched
+
+
+_MT19937.__name__ = "MT19937"  # the name is part of the state, which members may get and set
+_ours = _MT19937()
 
 
 class OwnGenerators:
@@ -29,7 +62,12 @@ class OwnGenerators:
     def __enter__(self):
         _GLOBAL_GENERATORS.acquire()
         self._seed, self._bits, self._torch = 0, None, None
-        self._python, self._numpy = random.getstate(), np.random.get_state()
+        self._python, self._numpy = random.getstate(), np.random.get_state(legacy=False)
+        self._bit_generator = np.random.get_bit_generator()
+        if self._bit_generator is not _ours:
+            _ours.lock.owner, _ours.lock.met_others = threading.get_ident(), False
+            with self._bit_generator.lock:
+                np.random.set_bit_generator(_ours)
         self._entropy, self.thread = bit_generator.randbits, threading.get_ident()
 
         def randbits(k):
@@ -88,7 +126,9 @@ class OwnGenerators:
             sys.meta_path.remove(_torch_finder)
         bit_generator.randbits = self._entropy
         random.setstate(self._python)
+        np.random.set_bit_generator(self._bit_generator)
         np.random.set_state(self._numpy)
+        met_others = _ours.lock.met_others and not _own_generators
         if self._torch is not None:
             self._torch.set_rng_state(self._cpu)
             for device, state in enumerate(self._devices):
@@ -96,6 +136,15 @@ class OwnGenerators:
             if self._queued:  # torch keeps a seed for CUDA until that begins, and has kept ours
                 self._torch.cuda.manual_seed_all(self._torch.initial_seed())
         _GLOBAL_GENERATORS.release()
+        if met_others:
+            warnings.warn(
+                "Another thread drew from the global generator of numpy.random while members "
+                "that may draw from it were trained or asked. They got other numbers than their "
+                "seeds give, so certificates do not hold. Let that thread draw from a generator "
+                "of its own, numpy.random.default_rng(), or fit in a process of its own.",
+                CertificateWarning,
+                stacklevel=2,
+            )
 
     def restore_in_child(self):
         """Restore what a thread had seeded that is not in this forked child.
@@ -104,7 +153,7 @@ class OwnGenerators:
         numpy's generator may have been held, so there is a new one.
         """
         bit_generator.randbits = self._entropy
-        np.random.set_bit_generator(np.random.MT19937())
+        np.random.set_bit_generator(type(self._bit_generator)())
         np.random.set_state(self._numpy)
         if self._torch is not None:
             self._torch.set_rng_state(self._cpu)
@@ -147,12 +196,13 @@ _torch_finder = _TorchFinder()
 
 def _begin_child():
     """Undo what threads had seeded that are not in this forked child, and free their lock."""
-    global _GLOBAL_GENERATORS
+    global _GLOBAL_GENERATORS, _ours
     if _own_generators and _own_generators[0].thread == threading.get_ident():
         return
     _GLOBAL_GENERATORS = threading.RLock()
     while _own_generators:
         _own_generators.pop().restore_in_child()
+    _ours = _MT19937()
     if _torch_finder in sys.meta_path:
         sys.meta_path.remove(_torch_finder)
 

@@ -30,6 +30,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import (
+    CertificateWarning,
     DeepPartitionAggregation,
     LabelFlipSmoothingClassifier,
     SemiSupervisedDPA,
@@ -433,3 +434,49 @@ def test_an_eigenmap_of_few_eigenvalues_is_the_same_every_time(n_levels):
         np.random.default_rng().random()
         again = LaplacianEigenmap(3, n_neighbors=9).fit(rows)
         np.testing.assert_array_equal(again.embedding_, first.embedding_)
+
+
+# ---------------------------------------------------------------- the host's threads
+
+
+class DrawsWhileAnotherDraws(GaussianNB):
+    """Draws from numpy's global generator, and so does a thread of the host meanwhile."""
+
+    host_draws = True
+
+    def fit(self, X, y):
+        if DrawsWhileAnotherDraws.host_draws:
+            thread = threading.Thread(target=np.random.rand)
+            thread.start()
+            thread.join()
+        self.drawn_ = np.random.rand()
+        return super().fit(X, y)
+
+
+def test_a_draw_of_another_thread_is_said(monkeypatch):
+    def drawn():
+        return [m.drawn_ for m in DeepPartitionAggregation(member, 3).fit(X, Y).estimators_]
+
+    member, state = DrawsWhileAnotherDraws(), np.random.get_state()
+    with pytest.warns(CertificateWarning, match=r"in 3 of 3 members. Another thread drew"):
+        disturbed = drawn()
+    monkeypatch.setattr(DrawsWhileAnotherDraws, "host_draws", False)
+    assert drawn() == drawn() != disturbed
+    for one, other in zip(state, np.random.get_state(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_generator_that_the_host_has_chosen_comes_back():
+    before, chosen = np.random.get_bit_generator(), np.random.PCG64(3)
+    np.random.set_bit_generator(chosen)
+    try:
+        np.random.normal()  # keeps a second number for the next call
+        state = np.random.get_state(legacy=False)
+        with global_seed(1), global_seed(2):
+            drawn = np.random.normal()
+        assert np.random.get_bit_generator() is chosen
+        assert np.random.get_state(legacy=False) == state
+    finally:
+        np.random.set_bit_generator(before)
+    with global_seed(2):
+        assert np.random.normal() == drawn
