@@ -5,7 +5,6 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._certificate import Certificate
@@ -13,6 +12,7 @@ from ._data.array_api import on_host
 from ._data.nearest import NearestRows
 from ._data.validation import validate_labels
 from ._fits import OneFitMixin, built_aside
+from ._jobs import in_turn
 from .certificates.neighbors import nearest_neighbor_radius
 from .hashers import canonical_order
 
@@ -149,10 +149,9 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         def nearest_codes(start):
             return self._codes[self._nearest.find(X[start : start + _BLOCK_ROWS], n_nearest)]
 
-        blocks = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-            delayed(nearest_codes)(start) for start in range(0, len(X), _BLOCK_ROWS)
-        )
-        return np.concatenate(blocks)
+        starts = [(start,) for start in range(0, len(X), _BLOCK_ROWS)]
+        blocks = in_turn(nearest_codes, starts, self.n_jobs, require="sharedmem")
+        return np.concatenate(list(blocks))
 
     def vote_counts(self, X):
         """Return how many of the nearest training rows have each label.

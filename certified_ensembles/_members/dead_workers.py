@@ -1,42 +1,8 @@
-"""Workers that die with a member in hand: the wait for it ends, and the error says for whom."""
+"""Workers that die with members in hand: the error says with which."""
 
 import contextlib
-import functools
-from concurrent.futures import Future
 
 _N_NAMED = 20
-
-
-def with_end_of_wait(backend):
-    """Return a backend of joblib that says of every task when it has ended.
-
-    joblib waits for each task's callback, also where the task failed. Its backend for Dask calls
-    it after results alone: where Dask gives a task up, because every worker that took it died,
-    the wait would never end.
-    """
-    is_dask = type(backend).__name__ == "DaskDistributedBackend"
-    if not is_dask or isinstance(vars(backend).get("retrieve_result_callback"), functools.partial):
-        return backend
-    name = "submit" if hasattr(type(backend), "submit") else "apply_async"  # joblib's older name
-    setattr(backend, name, functools.partial(_submit, getattr(backend, name)))
-    retrieve = backend.retrieve_result_callback
-    backend.retrieve_result_callback = functools.partial(_retrieve, retrieve)
-    return backend
-
-
-def _submit(submit, func, callback=None):
-    future = submit(func, callback)
-    future.add_done_callback(functools.partial(_call_if_failed, callback))
-    return future
-
-
-def _call_if_failed(callback, future):
-    if callback is not None and not future.cancelled() and future.exception() is not None:
-        callback(future)
-
-
-def _retrieve(retrieve, out):
-    return out.result() if isinstance(out, Future) else retrieve(out)
 
 
 class UnderWay:
@@ -45,11 +11,11 @@ class UnderWay:
     def __init__(self):
         self._sent, self._n_back = [], 0
 
-    def sending(self, tasks):
-        """Yield tasks, given with the members that they train."""
-        for members, task in tasks:
+    def sending(self, calls):
+        """Yield calls, given with the members that they train."""
+        for members, call in calls:
             self._sent.extend(members)
-            yield task
+            yield call
 
     def coming_back(self, results):
         """Yield results, one a member."""

@@ -5,7 +5,6 @@ import warnings
 import joblib
 import numpy as np
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.parallel import delayed
 
 from .._data.canonical import canonical_order
 from .._data.containers import n_rows, own_copy
@@ -145,7 +144,7 @@ class MaskedMembers(PartitionMembers):
             ties[canonical_order(*(params[name] for name in sorted(by_row)))] = np.arange(n)
         digest = None if self.spec.store is None else joblib.hash(X)
 
-        def tasks():
+        def calls():
             clones = zip(own_rows, self.spec.clones(seeds), seeds, strict=True)
             for i, (own, member, seed) in enumerate(clones):
                 if not len(own):
@@ -157,7 +156,7 @@ class MaskedMembers(PartitionMembers):
                 given = take_params(own_params(params, by_row), by_row, arranged)
                 yield (
                     [i],
-                    delayed(_fit_masked_member)(
+                    (
                         self.spec,
                         member,
                         X,
@@ -172,7 +171,8 @@ class MaskedMembers(PartitionMembers):
                 )
 
         filled, abstain = [i for i, own in enumerate(own_rows) if len(own)], self.abstains
-        self._keep(train_members(tasks(), filled, len(own_rows), n_jobs, verbose))
+        how = {"n_jobs": n_jobs, "verbose": verbose}
+        self._keep(train_members(_fit_masked_member, calls(), filled, len(own_rows), **how))
         self.steps, self.seeds = [], seeds
         self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
         return self

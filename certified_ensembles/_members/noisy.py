@@ -1,14 +1,14 @@
 """Members trained on noisy copies of the labels: randomized smoothing of any classifier."""
 
 import numpy as np
-from sklearn.utils.parallel import delayed
 
 from .._deterministic import one_thread
+from .._jobs import in_turn, progress
 from .._spec import cache_report
 from ..certificates.monte_carlo import monte_carlo_radius
 from .partition import PartitionMembers
 from .stored import stored
-from .training import Job, counting_kept, in_turn, progress, train
+from .training import Job, counting_kept, train
 
 
 def noisy_codes(codes, n_classes, noise, seed):
@@ -83,16 +83,16 @@ class NoisyMembers(PartitionMembers):
         rows, self.views = view.hand_out(rows), [view] * len(seeds)
         n_classes, copies = len(self.classes), self._features.row_of_copy
 
-        def tasks():
+        def calls():
             for i, member in enumerate(self.spec.clones(seeds)):
                 noisy = noisy_codes(codes, n_classes, noise, [seeds[0], i])
                 # A member must not know which of two copies has which label.
                 noisy = noisy[np.lexsort((noisy, copies))]
                 job = Job.of(self.spec, member, rows, self.classes[noisy], {}, seeds[i])
-                yield delayed(_fit_draw)(job, self.spec.store)
+                yield job, self.spec.store
 
         with cache_report() as report, one_thread:
-            bar = progress(in_turn(tasks(), n_jobs), len(seeds), "fit", verbose)
+            bar = progress(in_turn(_fit_draw, calls(), n_jobs), len(seeds), "fit", verbose)
             self.estimators = stored(list(counting_kept(bar, report)), self.spec.store)
         self.seeds, self.noise = seeds, noise
         self.steps, self.n_train = [], len(codes)

@@ -1,29 +1,25 @@
 """Seed, train and cache members: the one place that fits clones."""
 
-import contextlib
 import copy
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs, parallel_config
-from joblib.parallel import get_active_backend
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
 from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
-from .._jobs import progress
+from .._jobs import in_turn, progress, workers_may_stop
 from .._linear import LinearTrainer, linear_trainer
 from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
 from .._spec import Outcome, cache_report, content_key, fit_seeded
 from .constant import ConstantMember
-from .dead_workers import UnderWay, with_end_of_wait
+from .dead_workers import UnderWay
 from .failures import Failure, training_note
 from .stored import stored
 
@@ -104,16 +100,16 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
         names = rows[i] if numbers is None else numbers[rows[i]]
         return Job.of(spec, member, *own, seeds[i]), views[i], names
 
-    def tasks():
+    def calls():
         clones = spec.clones([seeds[i] for i in filled])
         for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
-            yield chunk, delayed(_fit_chunk)(jobs, by_row, spec, chunk, abstain)
+            yield chunk, (jobs, by_row, spec, chunk, abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
     bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
     prefer = "threads" if bare_heads else None
-    trained = train_members(tasks(), filled, len(sizes), n_jobs, verbose, prefer)
+    trained = train_members(_fit_chunk, calls(), filled, len(sizes), n_jobs, verbose, prefer)
     trained = trained._replace(members=stored(trained.members, spec.store))
     if common is None:  # nobody is asked in the view of a member that failed
         for i in trained.errors:
@@ -134,29 +130,22 @@ def _chunks(members, sizes, width, most_bytes):
         yield chunk
 
 
-def in_turn(tasks, n_jobs, prefer=None):
-    """Run tasks in parallel; results in order, each as it arrives if the backend can do that.
-
-    Processes or threads, as `prefer` has it, unless the caller has chosen a backend.
-    """
-    backend, _ = get_active_backend(prefer=prefer)  # Ray's cannot
-    how = "generator" if with_end_of_wait(backend).supports_return_generator else "list"
-    return Parallel(n_jobs=n_jobs, return_as=how, prefer=prefer)(tasks)
-
-
-def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
+def train_members(train_some, calls, filled, n_members, n_jobs, verbose, prefer=None):
     """Train the members at the places in filled.
 
     Parameters
     ----------
-    tasks : iterable
-        Each with the places of the members that it trains. It returns a list of their outcomes,
-        and their warnings.
+    train_some : callable
+        Returns a list of the outcomes of some members, and their warnings.
+    calls : iterable of (list of int, tuple)
+        The places of some members, and the arguments with which they are trained.
     filled : list of int
-        The places of the members, in the order of the tasks.
+        The places of the members, in the order of the calls.
     n_members : int
-    n_jobs, verbose, prefer
-        As in :func:`in_turn`.
+    n_jobs, verbose
+        As in the estimators.
+    prefer : {"threads"} or None, default=None
+        As in :func:`~certified_ensembles._jobs.in_turn`.
 
     Returns
     -------
@@ -169,8 +158,9 @@ def train_members(tasks, filled, n_members, n_jobs, verbose, prefer=None):
             notes.extend(own)
             yield from chunk
 
-    with cache_report() as report, one_thread, workers_may_stop(), listening:
-        chunks = one_by_one(in_turn(under_way.sending(tasks), n_jobs, prefer))
+    with cache_report() as report, one_thread, workers_may_stop(n_jobs), listening:
+        sent = under_way.sending(calls)
+        chunks = one_by_one(in_turn(train_some, sent, n_jobs, prefer=prefer))
         results = progress(under_way.coming_back(chunks), len(filled), "fit", verbose)
         with under_way.named_in_errors():
             for i, result in zip(filled, counting_kept(results, report), strict=True):
@@ -194,18 +184,6 @@ def counting_kept(bar, report):
             n_kept += 1
             bar.set_postfix_str(f"{n_kept} from the cache", refresh=False)
         yield outcome.value
-
-
-@contextlib.contextmanager
-def workers_may_stop():
-    """Silence joblib's warning that it has replaced a worker whose memory grew.
-
-    Importing torch is enough for that. Raised as an error, the warning ends the thread that
-    waits for results, and the fit waits for ever.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        yield
 
 
 def names_by_row(params, n):

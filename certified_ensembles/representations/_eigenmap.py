@@ -13,7 +13,6 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._data.blocks import fixed_blocks
@@ -21,6 +20,7 @@ from .._data.canonical import canonical_order
 from .._data.nearest import smallest
 from .._deterministic import one_thread
 from .._fits import OneFitMixin, built_aside
+from .._jobs import in_turn
 
 # Below this many nodes a dense solver is faster than a Lanczos iteration, and never fails.
 _DENSE_NODES = 256
@@ -177,9 +177,9 @@ class LaplacianEigenmap(
             found[rows] = smallest(distance, k)[: rows.stop - rows.start]
 
         with one_thread:
-            Parallel(n_jobs=self.n_jobs, require="sharedmem")(
-                delayed(search)(*block) for block in fixed_blocks(len(X), len(self.nodes_))
-            )
+            blocks = fixed_blocks(len(X), len(self.nodes_))
+            for _ in in_turn(search, blocks, self.n_jobs, require="sharedmem"):
+                pass  # each fills its own part
         return found
 
     def transform(self, X):
