@@ -252,8 +252,11 @@ class Soak:
 
     @staticmethod
     def _wait_for(child):
-        """Return how a child ended; one that does not is killed."""
-        patience = time.monotonic() + PATIENCE
+        """Return how a child ended; one that does not is killed.
+
+        It has twice the time: it may have to wait until the parent has repaired a cache.
+        """
+        patience = time.monotonic() + 2 * PATIENCE
         while time.monotonic() < patience:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
@@ -283,7 +286,8 @@ class Soak:
             memory.append(resident_memory())
         patience = time.monotonic() + PATIENCE
         for thread in threads:
-            thread.join(max(0.0, patience - time.monotonic()))
+            more = 2 * PATIENCE if thread.name.startswith("forks") else 0
+            thread.join(max(0.0, patience + more - time.monotonic()))
         for thread in threads:
             if thread.is_alive():
                 what, service, since = self.now.get(thread.ident, (thread.name, None, 0))
@@ -297,7 +301,7 @@ class Soak:
 
 def ask_until_repaired(service, question, rows):
     """Ask in a child; while the parent repairs a damaged cache, ask again."""
-    patience = time.monotonic() + PATIENCE / 2
+    patience = time.monotonic() + PATIENCE
     while True:
         try:
             return ask(service.ensemble, *question, rows)

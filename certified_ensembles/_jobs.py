@@ -5,8 +5,10 @@ anew for every task. They belong to the process: in a server's threads that cost
 task, and leaves the host without its filters where two threads overlap.
 """
 
+import contextlib
 import functools
 import itertools
+import warnings
 from concurrent.futures import Future
 
 from joblib.parallel import (
@@ -38,7 +40,7 @@ def run_here(n_jobs, require=None):
     return type(backend) in _ON_THIS_MACHINE and backend.effective_n_jobs(n_jobs) == 1
 
 
-def in_turn(function, calls, n_jobs, *, require=None, prefer=None, **common):
+def in_turn(function, calls, n_jobs, *, prefer=None, require=None, **common):
     """Return what a function returns for each call, in order, as it arrives if that can be had.
 
     Parameters
@@ -49,7 +51,7 @@ def in_turn(function, calls, n_jobs, *, require=None, prefer=None, **common):
     n_jobs, require
         As in :func:`run_here`.
     prefer : {"threads", "processes"} or None, default=None
-        What tasks are, unless the caller has chosen a backend.
+        Which it shall be unless the caller has chosen a backend.
     **common : dict
         Keyword arguments of all calls.
 
@@ -62,12 +64,12 @@ def in_turn(function, calls, n_jobs, *, require=None, prefer=None, **common):
         return itertools.starmap(functools.partial(function, **common), calls)
     backend, _ = get_active_backend(prefer=prefer, require=require)
     # Ray's backend cannot yield results before all are there.
-    how = "generator" if _with_end_of_wait(backend).supports_return_generator else "list"
+    how = "generator" if with_end_of_wait(backend).supports_return_generator else "list"
     parallel = Parallel(n_jobs=n_jobs, prefer=prefer, require=require, return_as=how)
     return iter(parallel(delayed(function)(*call, **common) for call in calls))
 
 
-def _with_end_of_wait(backend):
+def with_end_of_wait(backend):
     """Return a backend of joblib that says of every task when it has ended.
 
     joblib waits for each task's callback, also where the task failed. Its backend for Dask calls
@@ -97,6 +99,21 @@ def _call_if_failed(callback, future):
 
 def _retrieve(retrieve, out):
     return out.result() if isinstance(out, Future) else retrieve(out)
+
+
+@contextlib.contextmanager
+def workers_may_stop(n_jobs):
+    """Silence joblib's warning that it has replaced a worker whose memory grew.
+
+    Importing torch is enough for that. Raised as an error, the warning ends the thread that
+    waits for results, and the fit waits for ever.
+    """
+    if run_here(n_jobs):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+        yield
 
 
 def progress(results, total, what, verbose, unit="member"):

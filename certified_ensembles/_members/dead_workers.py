@@ -1,4 +1,4 @@
-"""Workers that die with a member in hand: the wait for it ends, and the error says for whom."""
+"""Workers that die with members in hand: the error says with which."""
 
 import contextlib
 

@@ -154,12 +154,25 @@ class MaskedMembers(PartitionMembers):
                 # them decides their order, and the labels of others are not part of it.
                 arranged = np.lexsort((ties, masked, copies))
                 given = take_params(own_params(params, by_row), by_row, arranged)
-                call = (self.spec, member, X, masked[arranged], known, given, seed, digest, i)
-                yield [i], (*call, abstain)
+                yield (
+                    [i],
+                    (
+                        self.spec,
+                        member,
+                        X,
+                        masked[arranged],
+                        known,
+                        given,
+                        seed,
+                        digest,
+                        i,
+                        abstain,
+                    ),
+                )
 
         filled, abstain = [i for i, own in enumerate(own_rows) if len(own)], self.abstains
-        fit_one = _fit_masked_member
-        self._keep(train_members(fit_one, calls(), filled, len(own_rows), n_jobs, verbose))
+        how = {"n_jobs": n_jobs, "verbose": verbose}
+        self._keep(train_members(_fit_masked_member, calls(), filled, len(own_rows), **how))
         self.steps, self.seeds = [], seeds
         self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
         return self

@@ -1,8 +1,6 @@
 """Seed, train and cache members: the one place that fits clones."""
 
-import contextlib
 import copy
-import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +13,7 @@ from sklearn.utils.validation import _num_samples
 from .._data.containers import own_copy
 from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
-from .._jobs import in_turn, progress
+from .._jobs import in_turn, progress, workers_may_stop
 from .._linear import LinearTrainer, linear_trainer
 from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
@@ -140,12 +138,14 @@ def train_members(train_some, calls, filled, n_members, n_jobs, verbose, prefer=
     train_some : callable
         Returns a list of the outcomes of some members, and their warnings.
     calls : iterable of (list of int, tuple)
-        The places of some members, and its arguments for them.
+        The places of some members, and the arguments with which they are trained.
     filled : list of int
-        The places of all of them, in the order of the calls.
+        The places of the members, in the order of the calls.
     n_members : int
-    n_jobs, verbose, prefer
-        As in :func:`in_turn`.
+    n_jobs, verbose
+        As in the estimators.
+    prefer : {"threads"} or None, default=None
+        As in :func:`~certified_ensembles._jobs.in_turn`.
 
     Returns
     -------
@@ -158,8 +158,9 @@ def train_members(train_some, calls, filled, n_members, n_jobs, verbose, prefer=
             notes.extend(own)
             yield from chunk
 
-    with cache_report() as report, one_thread, workers_may_stop(), listening:
-        chunks = one_by_one(in_turn(train_some, under_way.sending(calls), n_jobs, prefer=prefer))
+    with cache_report() as report, one_thread, workers_may_stop(n_jobs), listening:
+        sent = under_way.sending(calls)
+        chunks = one_by_one(in_turn(train_some, sent, n_jobs, prefer=prefer))
         results = progress(under_way.coming_back(chunks), len(filled), "fit", verbose)
         with under_way.named_in_errors():
             for i, result in zip(filled, counting_kept(results, report), strict=True):
@@ -183,18 +184,6 @@ def counting_kept(bar, report):
             n_kept += 1
             bar.set_postfix_str(f"{n_kept} from the cache", refresh=False)
         yield outcome.value
-
-
-@contextlib.contextmanager
-def workers_may_stop():
-    """Silence joblib's warning that it has replaced a worker whose memory grew.
-
-    Importing torch is enough for that. Raised as an error, the warning ends the thread that
-    waits for results, and the fit waits for ever.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
-        yield
 
 
 def names_by_row(params, n):

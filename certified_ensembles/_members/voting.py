@@ -16,13 +16,12 @@ from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
 from .._data.containers import n_rows, own_copy
 from .._deterministic import OwnGenerators, one_thread, reseed, seeded
-from .._jobs import in_turn, progress, run_here
+from .._jobs import in_turn, progress, run_here, workers_may_stop
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
 from .answers import check_scores, labels_in_a_row
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
 from .stored import StoredMembers, without_steps
-from .training import workers_may_stop
 from .trees import never_writes, with_checked_rows
 
 _SPAN_BYTES = 1 << 27
@@ -320,8 +319,7 @@ def _ask_all(
     seen, classes, places = known
     own_seeds = None if seeds is None else [seeds[i] for i in places]
     how = {"size": size, "width": _asked_at_once(voters), "on_error": on_error, "fewest": fewest}
-    here = run_here(n_jobs)
-    if here and not verbose:
+    if run_here(n_jobs) and not verbose:
         return _ask(answer, voters, known, own_seeds, blocks, shape, dtype, **how)
     n_groups = -(-len(voters) // how["width"])
     n_tasks = min(n_groups, 4 * effective_n_jobs(n_jobs))
@@ -342,8 +340,7 @@ def _ask_all(
         for a, b in itertools.pairwise(bounds)
     )
     results = in_turn(_ask, calls, n_jobs, **how)
-    quiet = contextlib.nullcontext() if here else workers_may_stop()
-    with quiet, progress(None, len(voters), "ask", verbose) as bar:
+    with workers_may_stop(n_jobs), progress(None, len(voters), "ask", verbose) as bar:
         for a, b, result in zip(bounds[:-1], bounds[1:], results, strict=True):
             answers[:, a:b] = result
             bar.update(b - a)

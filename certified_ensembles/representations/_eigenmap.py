@@ -177,9 +177,10 @@ class LaplacianEigenmap(
             distance += self._square
             found[rows] = smallest(distance, k)[: rows.stop - rows.start]
 
-        blocks = fixed_blocks(len(X), len(self.nodes_))
-        for _ in in_turn(search, blocks, self.n_jobs, require="sharedmem"):
-            pass  # each fills its own part
+        with one_thread:
+            blocks = fixed_blocks(len(X), len(self.nodes_))
+            for _ in in_turn(search, blocks, self.n_jobs, require="sharedmem"):
+                pass  # each fills its own part
         return found
 
     def transform(self, X):
