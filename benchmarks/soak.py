@@ -42,12 +42,13 @@ import threading
 import time
 import traceback
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from _machine import give_back_memory, machine_line, save, table, write_table
 from _services import ask, make_services, take
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from threadpoolctl import threadpool_info
 
 PATIENCE = 60.0  # seconds after which whoever has not answered is hung
@@ -90,13 +91,12 @@ class Raises(ClassifierMixin, BaseEstimator):
 class Soak:
     """Counts of one run, and the threads that make them."""
 
-    def __init__(self, services, seed):
-        self.services, self.seed = services, seed
+    def __init__(self, services, limits, seed):
+        self.services, self.limits, self.seed = services, limits, seed
         self.until = np.inf
         self.counts, self.lock = collections.Counter(), threading.Lock()
         self.now = {}  # by thread, what it has been doing since when
         self.said = collections.Counter()
-        self.limits = thread_limits()
 
     def count(self, *what):
         """Add one to a figure."""
@@ -110,6 +110,11 @@ class Soak:
             self.said[what] += 1
             if self.said[what] <= 5:
                 print(f"{what}: {service.name}: {why}", flush=True)
+
+    def changed_limits(self):
+        """Return, by library, the limit that the host had at the start and another one now."""
+        now = thread_limits()
+        return {pool: (n, now[pool]) for pool, n in self.limits.items() if now[pool] != n}
 
     def worker(self, work, number):
         """Return a thread that does something over and over, each time with the same generator."""
@@ -211,6 +216,8 @@ class Soak:
             files = [path for path in sorted(service.folder.rglob("*.pkl")) if path.is_file()]
             for path in rng.choice(files, min(len(files), 3), replace=False):
                 damage(path, files[rng.integers(len(files))], rng)
+            # Children may hold either fit, and references to its members.
+            clone(service.ensemble).fit(**service.fits[1 - which])
             service.ensemble.fit(**service.fits[which])
             self.count("damaged caches", service.name)
             self._compare(service, which, rng, "wrong after damage")
@@ -236,16 +243,14 @@ class Soak:
 
     def _in_child(self, service, question, index, writer):
         try:
-            before = thread_limits()
+            before = self.changed_limits()
             answer = ask_until_repaired(service, question, take(service.rows, index))
             if not service.is_right(question, index, answer):
                 return 3
-            after = thread_limits()
-            if not self.limits == before == after:
-                changed = [(self.limits.get(k), before.get(k), after.get(k)) for k in before]
-                os.write(writer, f"host, before, after: {changed}".encode())
-                return 4
-            return 0
+            changed = before or self.changed_limits()
+            if changed:
+                os.write(writer, f"(of the host, now): {changed}".encode())
+            return 4 if changed else 0
         except BaseException:
             os.write(writer, traceback.format_exc().encode()[-3000:])
             return 5
@@ -344,10 +349,9 @@ def figures_of(soak, memory, start):
         total[what] += n
     parts = max(1, len(memory) // 5)
     warm, end = statistics.median(memory[parts : 2 * parts]), statistics.median(memory[-parts:])
-    after = thread_limits()
     figures = {
         **{what: total[what] for what in (*GOOD, *BAD)},
-        "limits changed": sum(after[pool] != n for pool, n in soak.limits.items()),
+        "limits changed": len(soak.changed_limits()),
         "memory at the start (MB)": round(start),
         "memory after a fifth of the time (MB)": round(warm),
         "memory at the end (MB)": round(end),
@@ -389,8 +393,10 @@ def main():
     print(about, flush=True)
     warnings.simplefilter("ignore")  # of classes that members lack, and of damage
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        services = make_services(args.services, Path(folder))
-        soak = Soak(services, args.seed)
+        if find_spec("torch"):
+            import torch  # noqa: F401 - so that its threads are among the host's
+        limits = thread_limits()
+        soak = Soak(make_services(args.services, Path(folder)), limits, args.seed)
         give_back_memory()
         start = resident_memory()
         memory = soak.run(args.threads, args.faults, args.minutes)
@@ -403,7 +409,8 @@ def main():
     if args.output:
         rows = [[what, figure] for what, figure in figures.items()]
         text = table(["Figure", ""], rows) + "\n" + table(header, lines)
-        save("soak", figures, args.output)
+        tenths = [round(float(part.mean())) for part in np.array_split(memory, 10)]
+        save("soak", figures | {"memory in each tenth (MB)": tenths}, args.output)
         write_table("soak", about, text, args.output)
     sys.stdout.flush()
     os._exit(1 if bad else 0)  # a thread that hangs would not let the process end

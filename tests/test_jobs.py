@@ -12,7 +12,7 @@ from sklearn.naive_bayes import GaussianNB
 from tqdm.auto import tqdm
 
 from certified_ensembles import DeepPartitionAggregation, LabelFlipSmoothingClassifier
-from certified_ensembles._jobs import in_turn, progress, run_here
+from certified_ensembles._jobs import in_turn, progress, run_here, workers_may_stop
 
 X, Y = load_iris(return_X_y=True)
 
@@ -75,6 +75,15 @@ def test_asking_leaves_the_filters_of_the_process_alone():
     clf.certify(X[:3])
     assert len(Looks.found) == 5
     assert all(found is warnings.filters for found in Looks.found)
+
+
+def test_warnings_of_workers_are_silenced_where_there_are_workers_alone():
+    before = warnings.filters
+    with workers_may_stop(1):
+        assert warnings.filters is before
+    with workers_may_stop(2), warnings.catch_warnings(record=True) as caught:
+        warnings.warn("A worker stopped while some jobs were given", UserWarning, stacklevel=1)
+    assert caught == []
 
 
 @pytest.mark.parametrize(
