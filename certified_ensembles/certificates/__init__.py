@@ -11,6 +11,7 @@ from .neighbors import nearest_neighbor_radius
 from .plurality import plurality_radius
 from .runoff import run_off_radius
 from .smoothing import chernoff_log_error
+from .targets import target_radius, top_k_radius
 from .threats import threat_cost
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "plurality_radius",
     "priced_plurality_radius",
     "run_off_radius",
+    "target_radius",
     "threat_cost",
+    "top_k_radius",
     "turning_prices",
 ]
