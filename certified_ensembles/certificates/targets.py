@@ -262,11 +262,11 @@ def check_label(label, n_samples, n_classes):
     return np.broadcast_to(codes.astype(np.int64), n_samples)
 
 
-def check_k(k):
+def check_k(k, name="k"):
     """Return `k` as an int, or say why it cannot be one."""
     if isinstance(k, numbers.Integral) and not isinstance(k, bool) and k >= 1:
         return int(k)
-    raise ValueError(f"k must be an integer of at least 1, got {k!r}: it counts places.")
+    raise ValueError(f"{name} must be an integer of at least 1, got {k!r}: it counts places.")
 
 
 def _check_range(codes, n_classes, name):
