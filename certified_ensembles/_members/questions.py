@@ -7,6 +7,7 @@ prices.
 
 import numpy as np
 
+from .._certificate import question_arguments
 from .._data.array_api import on_host
 from .._data.containers import n_rows
 from .._data.labels import check_labels, check_same_kind
@@ -24,7 +25,6 @@ from ..certificates import (
     target_radius,
     top_k_radius,
 )
-from ..certificates.targets import check_k
 from .voting import count_votes, first_choices
 
 
@@ -210,15 +210,11 @@ def question_of(X, classes, open_set, *, target=None, top_k=None):
     ValueError
         If both are asked, or one is unusable; the message names it, the value and the remedy.
     """
-    if target is None and top_k is None:
+    asked = question_arguments(target, top_k)
+    if not asked:
         return WINNER_STAYS
-    if target is not None and top_k is not None:
-        raise ValueError(
-            f"target={target!r} and top_k={top_k!r} are two questions, and each has its own "
-            "radius: call certify once for each."
-        )
     if top_k is not None:
-        return AmongTheFirst(check_k(top_k, "top_k"))
+        return AmongTheFirst(asked["top_k"])
     return NeverWins(_check_labels_of(target, n_rows(X), classes, open_set), classes)
 
 

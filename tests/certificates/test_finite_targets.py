@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.all_votes import all_votes, places, random_ballots
 
+from all_votes import all_votes, places, random_ballots
 from certified_ensembles.certificates import (
     finite_aggregation_radius,
     finite_target_radius,

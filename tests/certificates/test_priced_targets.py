@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.all_votes import places, random_ballots
 
+from all_votes import places, random_ballots
 from certified_ensembles.certificates import (
     priced_plurality_radius,
     priced_target_radius,

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.elections import hold_elections, poll, polls_of_groups, random_scores, ranking_of
 
 from certified_ensembles.certificates import finite, runoff
 from certified_ensembles.certificates.finite import (
@@ -13,6 +12,7 @@ from certified_ensembles.certificates.finite import (
 )
 from certified_ensembles.certificates.plurality import plurality_radius
 from certified_ensembles.certificates.runoff import run_off_radius
+from elections import hold_elections, poll, polls_of_groups, random_scores, ranking_of
 
 
 def brute_force(scores, open_set=False, spread=None):

@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-from helpers.elections import hold_elections, poll, polls_of_groups, random_scores, ranking_of
 
 from certified_ensembles.certificates import (
     finite_run_off_radius,
     run_off_radius,
     run_off_target_radius,
 )
+from elections import hold_elections, poll, polls_of_groups, random_scores, ranking_of
 
 
 def exact_radius(scores, t, n_new=0, spread=None):

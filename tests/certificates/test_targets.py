@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.all_votes import fewest_changes, places, random_ballots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from all_votes import fewest_changes, places, random_ballots
 from certified_ensembles.certificates import plurality_radius, target_radius, top_k_radius
 
 

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.all_votes import places
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
@@ -13,6 +12,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.semi_supervised import SelfTrainingClassifier
 
+from all_votes import places
 from certified_ensembles import DeepPartitionAggregation, SemiSupervisedDPA
 
 pytestmark = [
