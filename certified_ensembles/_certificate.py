@@ -6,6 +6,7 @@ and the audit, so that all warn in the same words where a wrapper voids the guar
 parameter learned from all training rows lets one poisoned row reach every member.
 """
 
+import inspect
 import sys
 import warnings
 from copy import copy
@@ -22,6 +23,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ._fits import OneFitMixin, as_of_now
+from .certificates.targets import check_k
 
 
 class CertificateWarning(UserWarning):
@@ -73,7 +75,7 @@ def certify(estimator, X, threat=None, **how):
     threat : str or None, default=None
         Passed to ``certify``; None is the ensemble's own default.
     **how : dict
-        Further arguments of the ensemble's ``certify``.
+        Further arguments of the ensemble's ``certify``, such as `target` or `top_k`.
 
     Returns
     -------
@@ -84,8 +86,8 @@ def certify(estimator, X, threat=None, **how):
     Raises
     ------
     TypeError
-        If no method ``certify`` is found, a search has no ``best_estimator_`` to ask, or X is
-        one string.
+        If no method ``certify`` is found, or it takes no such argument, a search has no
+        ``best_estimator_`` to ask, or X is one string.
     ValueError
         If `how` is not empty and a threshold decides: it would certify another question.
     sklearn.exceptions.NotFittedError
@@ -152,6 +154,7 @@ def _certify(estimator, X, threat, how, reasons):
     """Return the certificate, and append to `reasons` what voids it."""
     estimator = _thaw(estimator)
     if _certifies(estimator):
+        _check_arguments(estimator, how)
         y_pred, radius = estimator.certify(X, threat=threat, **how)
         return Certificate(y_pred, radius)
     inner = _inner_estimator(estimator)
@@ -177,6 +180,20 @@ def _certify(estimator, X, threat, how, reasons):
     y_pred = np.asarray(estimator.predict(X))
     same = y_pred == certificate.y_pred
     return Certificate(y_pred, np.where(same, certificate.radius, -1))
+
+
+def _check_arguments(estimator, how):
+    """Refuse arguments that the ensemble's method does not have."""
+    taken = inspect.signature(estimator.certify).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return
+    for name, value in how.items():
+        if name not in taken:
+            kind = type(estimator).__name__
+            raise TypeError(
+                f"{name}={value!r} is a question that {kind}.certify cannot answer: it takes "
+                f"{', '.join(taken)}. Leave {name} out, or pass an ensemble whose certify has it."
+            )
 
 
 def _certify_threshold(estimator, X, threat, how, reasons):
@@ -309,6 +326,34 @@ def effective_threat(estimator, threat=None):
     if threat is not None:
         return threat
     return getattr(find_ensemble(estimator), "_default_threat", DEFAULT_THREAT)
+
+
+def question_arguments(target=None, top_k=None):
+    """Return what a question adds to the arguments of ``certify``.
+
+    Parameters
+    ----------
+    target, top_k
+        As in the ensemble's ``certify``; None where they are not asked.
+
+    Returns
+    -------
+    how : dict
+        Empty for the question whether the prediction stays.
+
+    Raises
+    ------
+    ValueError
+        If both are given, or `top_k` is no integer of at least 1.
+    """
+    if target is not None and top_k is not None:
+        raise ValueError(
+            f"target={target!r} and top_k={top_k!r} are two questions, and each has its own "
+            "radius: ask once for each."
+        )
+    if top_k is not None:
+        return {"top_k": check_k(top_k, "top_k")}
+    return {} if target is None else {"target": target}
 
 
 def _certifies(estimator):

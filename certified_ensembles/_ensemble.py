@@ -1,6 +1,7 @@
 """What partition ensembles share: validation, training of members, votes and certificates."""
 
 import warnings
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -34,7 +35,7 @@ from ._data.validation import (
 from ._deterministic import parts_of
 from ._fits import OneFitMixin
 from ._member_warnings import summed_up
-from ._members import count_votes, failures_in_words, first_choices, names_by_row
+from ._members import count_votes, failures_in_words, first_choices, names_by_row, question_of
 from .certificates import collective_survivors
 
 
@@ -282,8 +283,9 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Ba
         inherited = (own.predict, own.predict_proba) == (base.predict, base.predict_proba)
         return inherited and self.aggregation == "plurality"
 
-    def _certify(self, X, cost):
-        winner, radius = self._elect(self._members.certify, X)
+    def _certify(self, X, cost, *, target=None, top_k=None):
+        question = question_of(X, self.classes_, self._open_set, target=target, top_k=top_k)
+        winner, radius = self._elect(partial(self._members.certify, question=question), X)
         return Certificate(self.classes_[winner], radius // cost)
 
     def collective_certify(self, X, budget, *, y=None, threat=None, time_limit=60.0):

@@ -21,6 +21,7 @@ from ._certificate import (
     certify,
     effective_threat,
     find_ensemble,
+    question_arguments,
     seen_once,
 )
 from ._fits import OneFitMixin, built_aside
@@ -42,6 +43,13 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         does.
     threat : str, default=None
         The threat whose radius decides, as in the estimator's ``certify``; None is its default.
+    target : label, or list or set of labels, default=None
+        Answer where the estimator cannot predict this label within `min_radius` operations: the
+        radius that decides is that of ``certify(X, target=target)``. The target itself is never
+        answered.
+    top_k : int, default=None
+        Answer where the prediction stays among the k labels with most votes within `min_radius`
+        operations: the radius that decides is that of ``certify(X, top_k=top_k)``.
     abstain_label : int, float or str, default=None
         What :meth:`predict` returns instead of an answer: a number or a string, as the labels
         are, but none of them. None means -1, or "abstain" where labels are strings.
@@ -52,6 +60,8 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         The fitted estimator.
     classes_ : ndarray of shape (n_classes,)
         Its labels.
+    question_ : dict
+        What decides where to answer: `target` or `top_k`, if given.
     abstain_label_ : int, float or str
         What stands for an abstention; none of the labels.
     n_features_in_ : int
@@ -78,6 +88,11 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
       of it, and :meth:`certify` promises 0 operations.
     - Of an abstention nothing is promised: an attack may turn it into any answer, but for a label
       that differs from the estimator's own within its radius.
+
+    With `target` or `top_k` the radius R of that question decides where to answer. Within its
+    own radius the same label or an abstention is given as above; within R no `target` is answered,
+    and the label answered now stays among the `top_k`. A row is still answered by the same label
+    after as many operations as both its own radius and R - r allow.
 
     A row that an attacker can silence is not a row that an attacker can steer. Who needs an
     answer in spite of s operations has to ask for it among rows with R >= r + s.
@@ -106,13 +121,26 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         "estimator": [HasMethods(["fit"])],
         "min_radius": [Interval(Integral, 0, None, closed="left")],
         "threat": [str, None],
+        "target": "no_validation",
+        "top_k": [Interval(Integral, 1, None, closed="left"), None],
         "abstain_label": [Real, str, None],
     }
 
-    def __init__(self, estimator, min_radius=1, *, threat=None, abstain_label=None):
+    def __init__(
+        self,
+        estimator,
+        min_radius=1,
+        *,
+        threat=None,
+        target=None,
+        top_k=None,
+        abstain_label=None,
+    ):
         self.estimator = estimator
         self.min_radius = min_radius
         self.threat = threat
+        self.target = target
+        self.top_k = top_k
         self.abstain_label = abstain_label
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -138,9 +166,11 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         TypeError
             If the estimator has no method ``certify``.
         ValueError
-            If `abstain_label` is a label, or of another type than the labels.
+            If `abstain_label` is a label, or of another type than the labels, or both `target`
+            and `top_k` are given.
         """
         with built_aside(self) as new:
+            new.question_ = question_arguments(new.target, new.top_k)
             if _routing_enabled():
                 fit_params = process_routing(new, "fit", **fit_params).estimator.fit
             new.estimator_ = clone(new.estimator).fit(X, y, **fit_params)
@@ -189,7 +219,7 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         """
         return self.certify(X).y_pred
 
-    def certify(self, X, threat=None):
+    def certify(self, X, threat=None, *, target=None, top_k=None):
         """Return predictions and the poisoning after which each answer is still given.
 
         Parameters
@@ -198,6 +228,12 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
             Rows as in :meth:`fit`, n_samples of them.
         threat : str, default=None
             None, or the threat whose radius decides.
+        target : label, array-like of shape (n_samples,), or list or set of labels, default=None
+            Asks another question, as in the estimator's ``certify``: until a named label is
+            answered.
+        top_k : int, default=None
+            Asks another question: until the label that is answered now is not among the k with
+            most votes.
 
         Returns
         -------
@@ -206,12 +242,14 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
             operations that leave the answer as it is: R - `min_radius` for an estimator's
             radius R (0 where that is not known to hold, see the Notes of the class), and -1
             for abstentions. Up to the larger radius R, that of ``estimator_.certify(X)``, no
-            *other label* is answered.
+            *other label* is answered. With `target`: the operations that cannot make the target
+            the answer, also for abstentions. With `top_k`: those that leave the label among the
+            k, and -1 for abstentions.
 
         Raises
         ------
         ValueError
-            If another threat is asked for.
+            If another threat is asked for, or both `target` and `top_k`.
         """
         check_is_fitted(self)
         own = self._default_threat
@@ -222,13 +260,20 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
             )
         # A frozen estimator may be refitted by whoever has it.
         estimator = seen_once(self.estimator_)
-        y_pred, radius = certify(estimator, X, own)
+        y_pred, radius = certify(estimator, X, own, **self.question_)
         answered = radius >= self.min_radius
-        steady = _falls_by_one(find_ensemble(estimator))
-        left = radius - self.min_radius if steady else np.zeros_like(radius)
+        asked = question_arguments(target, top_k)
+        if asked:
+            left = certify(estimator, X, own, **asked).radius
+        elif _falls_by_one(find_ensemble(estimator)):
+            left = radius - self.min_radius
+            if self.question_:
+                left = np.minimum(left, certify(estimator, X, own).radius)
+        else:
+            left = np.zeros_like(radius)
         return Certificate(
             np.where(answered, y_pred, np.asarray(self.abstain_label_)),
-            np.where(answered, left, -1),
+            left if target is not None else np.where(answered, left, -1),
         )
 
     def get_metadata_routing(self):

@@ -6,7 +6,13 @@ names beside them, in their own colour, so that several models on one axes need 
 
 import numpy as np
 
-from ._certificate import certify, effective_threat, find_ensemble, seen_once
+from ._certificate import (
+    certify,
+    effective_threat,
+    find_ensemble,
+    question_arguments,
+    seen_once,
+)
 from .metrics import certified_accuracy_curve, certified_accuracy_score
 
 __all__ = ["CertifiedAccuracyDisplay"]
@@ -18,7 +24,7 @@ _UNITS = {
 }
 _SOURCES = "hostile sources"
 _NO_UNIT = "poisoning operations"
-_YLABEL = "Certified accuracy\n(dashed: clean accuracy)"
+_YLABEL, _DASHED = "Certified accuracy", "(dashed: clean accuracy)"
 _HEIGHTS = np.linspace(0.04, 0.96, 47)  # where a name may stand beside its curve
 
 
@@ -40,6 +46,9 @@ class CertifiedAccuracyDisplay:
         Written beside the curve.
     unit : str or None, default=None
         What one operation is, for the label of the x axis; None writes "poisoning operations".
+    question : str or None, default=None
+        What the radii promise, such as "never becomes spam", for the label of the y axis, or
+        beside the name where curves differ in it; None: that the prediction stays.
 
     Attributes
     ----------
@@ -79,12 +88,15 @@ class CertifiedAccuracyDisplay:
     "Attacker's budget (poisoning operations)"
     """
 
-    def __init__(self, *, budgets, accuracies, clean_accuracy, name=None, unit=None):
+    def __init__(
+        self, *, budgets, accuracies, clean_accuracy, name=None, unit=None, question=None
+    ):
         self.budgets = budgets
         self.accuracies = accuracies
         self.clean_accuracy = clean_accuracy
         self.name = name
         self.unit = unit
+        self.question = question
 
     @classmethod
     def from_estimator(
@@ -94,6 +106,8 @@ class CertifiedAccuracyDisplay:
         y,
         *,
         threat=None,
+        target=None,
+        top_k=None,
         sample_weight=None,
         name=None,
         unit=None,
@@ -112,6 +126,11 @@ class CertifiedAccuracyDisplay:
             True labels.
         threat : str or None, default=None
             What the attacker does; None is the ensemble's default.
+        target : label, array-like of shape (n_samples,), or list or set of labels, default=None
+            Draws right predictions that never become the target. A row that is predicted to be
+            the target never counts: leave out the rows whose label it is.
+        top_k : int, default=None
+            Draws right predictions that stay among the k labels with most votes.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         name : str or None, default=None
@@ -139,7 +158,8 @@ class CertifiedAccuracyDisplay:
             Where a pipeline step or a search around the ensemble voids the guarantee.
         """
         estimator = seen_once(estimator)
-        y_pred, radius = certify(estimator, X, threat)
+        asked = question_arguments(target, top_k)
+        y_pred, radius = certify(estimator, X, threat, **asked)
         ensemble = find_ensemble(estimator)
         if unit is None and getattr(ensemble, "partitioned_by_", None) == "source":
             unit = _SOURCES
@@ -151,6 +171,7 @@ class CertifiedAccuracyDisplay:
             sample_weight=sample_weight,
             name=type(ensemble).__name__ if name is None else name,
             unit=unit,
+            question=_in_words(asked),
             ax=ax,
             curve_kwargs=curve_kwargs,
         )
@@ -166,6 +187,7 @@ class CertifiedAccuracyDisplay:
         sample_weight=None,
         name=None,
         unit=None,
+        question=None,
         ax=None,
         curve_kwargs=None,
     ):
@@ -187,6 +209,8 @@ class CertifiedAccuracyDisplay:
             Written beside the curve.
         unit : str or None, default=None
             What one operation is, in your words, such as "hostile senders".
+        question : str or None, default=None
+            What the radii promise, such as "never becomes spam"; None: that the prediction stays.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a figure.
         curve_kwargs : dict or None, default=None
@@ -205,7 +229,12 @@ class CertifiedAccuracyDisplay:
         )
         unit = _UNITS.get(threat) if unit is None else unit
         display = cls(
-            budgets=budgets, accuracies=accuracies, clean_accuracy=clean, name=name, unit=unit
+            budgets=budgets,
+            accuracies=accuracies,
+            clean_accuracy=clean,
+            name=name,
+            unit=unit,
+            question=question,
         )
         return display.plot(ax=ax, curve_kwargs=curve_kwargs)
 
@@ -249,13 +278,27 @@ class CertifiedAccuracyDisplay:
         self.clean_line_ = ax.axhline(
             self.clean_accuracy, color=self.line_.get_color(), linestyle=(0, (5, 3)), linewidth=1.2
         )
-        self.line_._certified = (name, unit, self.clean_accuracy)
+        self.line_._certified = (name, unit, self.clean_accuracy, self.question)
         self.ax_, self.figure_ = ax, ax.figure
         if first:
             _dress(ax)
         for panel in _fit_axes(ax):
             _write_names(panel)
         return self
+
+
+def _in_words(asked):
+    """Return what a question is about; None for whether the prediction stays."""
+    if "top_k" in asked:
+        return f"stays among the first {asked['top_k']}"
+    target = asked.get("target")
+    if isinstance(target, set | frozenset):
+        target = sorted(target)
+    if isinstance(target, list | tuple | range):
+        return f"never becomes {' or '.join(map(str, target))}"
+    if target is not None:
+        return f"never becomes {target if np.ndim(target) == 0 else 'its target'}"
+    return None
 
 
 def _import_pyplot():
@@ -299,8 +342,12 @@ def _dress(ax):
 
 
 def _fit_axes(ax):
-    """Label the x axis and make room for all curves; return the panels that share the axis."""
+    """Label the axes and make room for all curves; return the panels that share the x axis."""
     units = {line._certified[1] for line in _marked(ax.lines)}
+    questions = {line._certified[3] for line in _marked(ax.lines)}
+    asked = questions.pop() if len(questions) == 1 else None
+    if ax.get_ylabel().startswith(_YLABEL):  # else somebody has written a label of his own
+        ax.set_ylabel(f"{_YLABEL}{f', {asked}' if asked else ''}\n{_DASHED}")
     unit = units.pop() if len(units) == 1 else "operations, in each curve's own unit"
     wide = ax.bbox.width > 4 * ax.figure.dpi
     ax.set_xlabel(f"Attacker's budget{' ' if wide else chr(10)}({unit})")
@@ -321,11 +368,13 @@ def _write_names(ax):
     for text in _marked(ax.texts):
         text.remove()
     curves = sorted(_marked(ax.lines), key=lambda line: line.get_xdata()[-1])
-    mixed_units = len({line._certified[1] for line in curves}) > 1
+    mixed_units, mixed_questions = (
+        len({line._certified[place] for line in curves}) > 1 for place in (1, 3)
+    )
     size_of_pixel = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())]) / ax.bbox.size
     taken = []
     for line in curves:
-        words = _words(line, mixed_units)
+        words = _words(line, mixed_units, mixed_questions)
         if words:
             text = ax.annotate(words, (0, 0), (0, 0), textcoords="offset points", fontsize=9.5)
             text._certified = words
@@ -343,9 +392,11 @@ def _write_names(ax):
             text.set_path_effects([withStroke(linewidth=3, foreground=ax.get_facecolor())])
 
 
-def _words(line, mixed_units):
-    name, unit, _ = line._certified
+def _words(line, mixed_units, mixed_questions):
+    name, unit, _, question = line._certified
     lines = [] if name is None else [str(name)]
+    if mixed_questions and question is not None:
+        lines.append(question)
     if line.get_ydata()[0] == 0:
         lines.append("nothing certified")
     elif mixed_units:

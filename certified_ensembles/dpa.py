@@ -286,7 +286,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         """Whether one operation is known to lower a radius by one at most."""
         return self.spread_ is None
 
-    def certify(self, X, threat=None):
+    def certify(self, X, threat=None, *, target=None, top_k=None):
         """Return predictions and the poisoning that each of them provably survives.
 
         Parameters
@@ -297,24 +297,44 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
             What the radius counts: inserted plus deleted training rows (the default); rows
             whose label was changed; rows replaced by others. After ``fit(..., groups=...)``
             it counts sources, each of which may do any of this to any number of its rows.
+        target : label, array-like of shape (n_samples,), or list or set of labels, default=None
+            Asks another question: until a named label is predicted. An array names one label a
+            row, and of a list none may be predicted. Without `classes` it may also be a label
+            that nobody has seen.
+        top_k : int, default=None
+            Asks another question: until ``y_pred`` is not among the k labels with most votes
+            (equal votes: the smaller label first); in a run-off, those of the first round.
 
         Returns
         -------
         certificate : Certificate
             ``y_pred, radius``: the labels that :meth:`predict` returns, and for each the
             largest certified number of operations, int64 of shape (n_samples,), that cannot
-            change it.
+            change it. With `target`: that cannot make the target the prediction, -1 where it is
+            the prediction. With `top_k`: that leave ``y_pred`` among the k labels, -1 where it
+            is not among them (a run-off may elect the second label).
 
         Raises
         ------
         ValueError
-            If the threat is unknown.
+            If the threat is unknown, `target` is no label that can be predicted, `top_k` no
+            integer of at least 1, or both are given.
+
+        See Also
+        --------
+        certified_ensembles.certificates.target_radius : The theorem of `target`, on arrays.
+        certified_ensembles.certificates.top_k_radius : The theorem of `top_k`, on arrays.
 
         Notes
         -----
         An operation costs one changed member, or two where it moves a row: a replacement, or a
         flip under a hasher that looks at labels. Budgets are not shared: an attacker may
         spend the radius of a row on that row alone.
+
+        The radii of `target` and `top_k` are exact numbers of changed members for a plurality of
+        members on partitions of their own, and lower bounds for ``spread_degree > 1`` and for the
+        target of a run-off. None is smaller than the radius of ``y_pred`` itself, but for
+        ``top_k=1`` of a run-off.
 
         Examples
         --------
@@ -326,9 +346,15 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         >>> radius_2 = clf.certify(X[:2], threat="replacement").radius
         >>> bool((radius_2 == radius // 2).all())
         True
+
+        How much it takes until a flower of another species is taken for a setosa (0):
+
+        >>> until_setosa = clf.certify(X[50:], target=0).radius
+        >>> bool((until_setosa >= clf.certify(X[50:]).radius).all())
+        True
         """
         check_is_fitted(self)
-        return self._certify(X, self._operation_cost(threat))
+        return self._certify(X, self._operation_cost(threat), target=target, top_k=top_k)
 
     def _operation_cost(self, threat):
         return threat_cost(threat or self._default_threat, self.partitioned_by_)

@@ -388,7 +388,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         """Whether one operation is known to lower a radius by one at most."""
         return not isinstance(self._members, SmootherMembers)
 
-    def certify(self, X, threat=None):
+    def certify(self, X, threat=None, *, target=None, top_k=None):
         """Return predictions and the number of label flips that each of them provably survives.
 
         Parameters
@@ -398,21 +398,40 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         threat : {"label_flip"}, default=None
             The only threat covered, and the default: any change of the labels of one row, or
             of all copies of one row together.
+        target : label, array-like of shape (n_samples,), or list or set of labels, default=None
+            Asks another question: until a named label is predicted. An array names one label a
+            row, and of a list none may be predicted. Without `classes` it may also be a label
+            that nobody has seen.
+        top_k : int, default=None
+            Asks another question: until ``y_pred`` is not among the k labels with most votes
+            (equal votes: the smaller label first); in a run-off, those of the first round.
 
         Returns
         -------
         certificate : Certificate
             ``y_pred, radius``: the labels that :meth:`predict` returns, and for each the largest
-            certified number of flips, int64 of shape (n_samples,), that cannot change it.
+            certified number of flips, int64 of shape (n_samples,), that cannot change it. With
+            `target`: that cannot make the target the prediction, -1 where it is the prediction.
+            With `top_k`: that leave ``y_pred`` among the k labels, -1 where it is not among them
+            (a run-off may elect the second label).
 
         Raises
         ------
         ValueError
-            If another threat is asked for.
+            If another threat is asked for, `target` is no label that can be predicted, `top_k`
+            no integer of at least 1, or both are given.
+
+        See Also
+        --------
+        certified_ensembles.certificates.target_radius : The theorem of `target`, on arrays.
+        certified_ensembles.certificates.top_k_radius : The theorem of `top_k`, on arrays.
 
         Notes
         -----
         Budgets are not shared: an attacker may spend the radius of a row on that row alone.
+
+        The radii of `target` and `top_k` are exact for a plurality of ballots, and lower bounds
+        for ``certificate="members"`` and for the target of a run-off.
 
         Examples
         --------
@@ -426,7 +445,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         True
         """
         check_is_fitted(self)
-        return self._certify(X, self._operation_cost(threat))
+        return self._certify(X, self._operation_cost(threat), target=target, top_k=top_k)
 
     def _operation_cost(self, threat):
         if threat not in (None, self._default_threat):

@@ -235,3 +235,24 @@ def test_real_guarantee_breaks_where_the_warning_says_so(digits):
     hostile = np.vstack([X, np.full((1, X.shape[1]), 1e12)])
     attacked = clone(outside).fit(hostile, np.append(y, 0)).predict(X[:100])
     assert np.any((radius >= 2) & (attacked != y_pred))
+
+
+# ---- other questions ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{"target": 2}, {"target": [0, 2]}, {"top_k": 2}], ids=str)
+def test_other_questions_reach_the_ensemble_through_wrappers(how):
+    X, y = load_digits(n_class=3, return_X_y=True)
+    ensemble = DeepPartitionAggregation(n_partitions=6, classes=range(3))
+    pipeline = make_pipeline(Normalizer(), ensemble).fit(X[60:], y[60:])
+    expected = pipeline[-1].certify(Normalizer().transform(X[:60]), "replacement", **how)
+    for wrapped in (pipeline, FrozenEstimator(pipeline)):
+        found = certify(wrapped, X[:60], "replacement", **how)
+        np.testing.assert_array_equal(found.y_pred, expected.y_pred)
+        np.testing.assert_array_equal(found.radius, expected.radius)
+
+
+def test_question_that_an_ensemble_does_not_answer_names_what_it_does():
+    oracle = Oracle().fit(X_ORACLE, Y_ORACLE)
+    with pytest.raises(TypeError, match=r"target=2 is a question that Oracle.*takes X, threat"):
+        certify(oracle, X_ORACLE, target=2)

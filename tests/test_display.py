@@ -245,6 +245,44 @@ def test_y_axis_explains_the_dashed_lines():
     assert draw().ax_.get_ylabel() == "Certified accuracy\n(dashed: clean accuracy)"
 
 
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"target": 0}, "never becomes 0"),
+        ({"target": [0, 2]}, "never becomes 0 or 2"),
+        ({"target": {2, 0}}, "never becomes 0 or 2"),
+        ({"target": np.zeros(60, int)}, "never becomes its target"),
+        ({"top_k": 2}, "stays among the first 2"),
+    ],
+)
+def test_display_of_another_question_says_it_on_the_y_axis(how, words):
+    X, y = load_digits(n_class=3, return_X_y=True)
+    ensemble = DeepPartitionAggregation(n_partitions=6, classes=range(3)).fit(X[60:], y[60:])
+    display = CertifiedAccuracyDisplay.from_estimator(ensemble, X[:60], y[:60], **how)
+    certificate = ensemble.certify(X[:60], **how)
+    expected = certified_accuracy_curve(y[:60], *certificate)[1]
+    np.testing.assert_array_equal(display.accuracies, expected)
+    ylabel = f"Certified accuracy, {words}\n(dashed: clean accuracy)"
+    assert display.ax_.get_ylabel() == ylabel
+    assert "insertions + deletions" in display.ax_.get_xlabel()
+    assert texts(display.ax_) == ["DeepPartitionAggregation"]
+
+
+def test_curves_of_different_questions_say_them_beside_their_names():
+    _, ax = plt.subplots()
+    draw(name="a", ax=ax)
+    draw(name="b", question="never becomes spam", ax=ax)
+    assert ax.get_ylabel() == "Certified accuracy\n(dashed: clean accuracy)"
+    assert {"a", "b\nnever becomes spam"} == set(texts(ax))
+
+
+def test_own_label_of_the_y_axis_is_kept():
+    ax = draw().ax_
+    ax.set_ylabel("right and safe")
+    draw(question="never becomes spam", ax=ax)
+    assert ax.get_ylabel() == "right and safe"
+
+
 def test_names_in_panels_that_share_an_axis_make_room_for_a_longer_curve():
     _, axes = plt.subplots(1, 2, sharex=True, figsize=(8, 4))
     draw(name="left", ax=axes[0])

@@ -231,11 +231,14 @@ def test_scorer_pickles_and_shows_its_parameters():
         ((-1,), ValueError, "budget=-1"),
         ((0.5,), TypeError, "budget=0.5"),
         ((1, 2), TypeError, "threat=2 must be the name of a threat"),
+        ({"budget": 1, "top_k": 0}, ValueError, "top_k must be an integer of at least 1"),
+        ({"budget": 1, "top_k": 1, "target": 2}, ValueError, "two questions"),
     ],
 )
 def test_bad_scorer_arguments_are_refused_when_it_is_made(arguments, error, message):
+    named = arguments if isinstance(arguments, dict) else {}
     with pytest.raises(error, match=message):
-        make_certified_accuracy_scorer(*arguments)
+        make_certified_accuracy_scorer(*([] if named else arguments), **named)
 
 
 def test_grid_search_picks_the_largest_certified_accuracy():
@@ -331,6 +334,21 @@ def test_scorer_equals_the_score_of_certify_for_every_threat(digits):
         assert scorer(ensemble, X, y) == expected
         inner = pipeline[-1].certify(Normalizer().transform(X), threat=threat)
         assert scorer(pipeline, X, y) == certified_accuracy_score(y, *inner, 2)
+
+
+@pytest.mark.parametrize("how", [{"target": 3}, {"target": [0, 3]}, {"top_k": 2}], ids=str)
+def test_scorer_asks_other_questions(digits, how):
+    X, y = digits
+    ensemble = DeepPartitionAggregation(MultinomialNB(), 12, classes=range(10)).fit(X, y)
+    for threat in (None, "replacement"):
+        y_pred, radius = ensemble.certify(X, threat, **how)
+        for budget in (0, 1, 3):
+            scorer = make_certified_accuracy_scorer(budget, threat, **how)
+            assert scorer(ensemble, X, y) == certified_accuracy_score(y, y_pred, radius, budget)
+    again = pickle.loads(pickle.dumps(scorer))
+    assert repr(again) == repr(scorer)
+    assert repr(how).strip("{}").replace("'", "").replace(": ", "=") in repr(scorer)
+    assert cross_val_score(ensemble, X, y, scoring=scorer, cv=2).shape == (2,)
 
 
 def test_groups_and_weights_are_routed_in_one_cross_validation(digits):

@@ -15,6 +15,7 @@ from .masked import MaskedMembers
 from .noisy import NoisyMembers
 from .one_label import OneLabelMembers
 from .partition import LabelMembers, PartitionMembers
+from .questions import question_of
 from .smoothers import SmootherMembers
 from .training import names_by_row
 from .voting import count_votes, first_choices
@@ -32,4 +33,5 @@ __all__ = [
     "failures_in_words",
     "first_choices",
     "names_by_row",
+    "question_of",
 ]

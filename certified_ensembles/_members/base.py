@@ -5,12 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..certificates import (
-    finite_aggregation_radius,
-    finite_run_off_radius,
-    plurality_radius,
-    run_off_radius,
-)
+from .questions import WINNER_STAYS
 
 
 class BaseMembers:
@@ -40,7 +35,7 @@ class BaseMembers:
         """Say whether members answer where test rows on a GPU are."""
         return False
 
-    def elect(self, X, *, aggregation="plurality", spread=None, **how):
+    def elect(self, X, *, aggregation="plurality", spread=None, question=WINNER_STAYS, **how):
         """Return class indices, and radii that count changed partitions.
 
         Parameters
@@ -49,6 +44,8 @@ class BaseMembers:
         aggregation : {"plurality", "run_off"}
         spread : ndarray or None
             The members of every partition; None: one each.
+        question : WinnerStays
+            What the radii are about.
         **how
             `n_jobs` and `verbose`.
 
@@ -56,18 +53,18 @@ class BaseMembers:
         -------
         winner, radius : ndarrays of shape (n_samples,), int64
         """
-        open_set, n_classes = self.open_set, len(self.classes)
         if aggregation == "run_off":
-            answers = self.scores(X, **how)
-            certify = run_off_radius
-            if spread is not None:
-                certify = partial(finite_run_off_radius, spread=spread)
+            answers, ask = self.scores(X, **how), partial(question.of_scores, spread=spread)
         elif spread is None:
-            answers, certify = self.votes(X, **how), plurality_radius
+            answers, ask = self.votes(X, **how), question.of_votes
         else:
             answers = self.ballots(X, **how)
-            certify = partial(finite_aggregation_radius, spread=spread, n_classes=n_classes)
-        parts = [certify(answer, open_set=open_set) for answer in answers]
+            ask = partial(question.of_ballots, spread=spread, n_classes=len(self.classes))
+        parts, start = [], 0
+        for answer in answers:
+            rows = slice(start, start + len(answer))
+            parts.append(ask(answer, rows, open_set=self.open_set))
+            start = rows.stop
         winners, radii = zip(*parts, strict=True)
         return np.concatenate(winners), np.concatenate(radii)
 

@@ -7,13 +7,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, is_clusterer
 
 from .._data.block_map import map_blocks
 from .._data.containers import n_rows
-from ..certificates.knapsack import NEVER, priced_plurality_radius, turning_prices
+from ..certificates.knapsack import NEVER, turning_prices
 from ..certificates.linear import linear_smoother_winner
 from ..smoothers._linear_smoother import LinearSmoother, _split
 from ..smoothers._weights import known_smoothers, weights_rule
 from .constant import ConstantMember
 from .failures import noting_failures, working_parts
 from .partition import LabelMembers
+from .questions import WINNER_STAYS
 
 
 def check_smoother(estimator):
@@ -126,7 +127,7 @@ class SmootherMembers(LabelMembers):
         """Say that test rows on a GPU are brought to the host."""
         return False
 
-    def certify(self, X, *, n_jobs, verbose=0, **how):
+    def certify(self, X, *, n_jobs, verbose=0, question=WINNER_STAYS, **how):
         """Return winners, and the operations that they survive given the members' prices.
 
         Parameters
@@ -134,6 +135,8 @@ class SmootherMembers(LabelMembers):
         X : features of the test rows
         n_jobs, verbose
             As in the estimators.
+        question : WinnerStays
+            What the radii are about.
         **how
             Not used: members with prices are elected by plurality.
 
@@ -142,16 +145,16 @@ class SmootherMembers(LabelMembers):
         winner, radius : ndarrays of shape (n_samples,), int64
         """
         blocks = map_blocks(
-            self._certify_block,
+            partial(self._certify_block, question),
             X,
             n_jobs=n_jobs,
             desc="certify",
             verbose=verbose,
         )
         winners, radii = zip(*blocks, strict=True)
-        return np.concatenate(winners), np.concatenate(radii)
+        return question.of_all_prices(np.concatenate(winners), np.concatenate(radii))
 
-    def _certify_block(self, rows):
+    def _certify_block(self, question, rows):
         classes, n_classes = self.classes, len(self.classes)
         ballots = np.full((len(rows), len(self.estimators)), -1, dtype=np.int64)
         # A constant member has one label throughout: any flip may change what it is.
@@ -165,7 +168,7 @@ class SmootherMembers(LabelMembers):
             else:
                 prices_of = partial(self._ballots_and_prices, j)
                 ballots[:, j], prices[:, j] = self.views[j].answers(prices_of, rows)
-        return priced_plurality_radius(ballots, prices, n_classes, open_set=self.open_set)
+        return question.of_prices(ballots, prices, n_classes, open_set=self.open_set)
 
     def _ballots_and_prices(self, j, rows):
         """Return what a member answers, and what other answers cost."""

@@ -3,14 +3,18 @@
 from .ablation import ablation_poisoned_probability
 from .collective import CollectiveCertificate, collective_survivors
 from .finite import finite_aggregation_radius, finite_run_off_radius
+from .finite_targets import finite_target_radius, finite_top_k_radius
 from .flips import flips_from_margin
 from .knapsack import priced_plurality_radius, turning_prices
 from .linear import linear_smoother_radius, linear_smoother_winner
 from .monte_carlo import monte_carlo_radius
 from .neighbors import nearest_neighbor_radius
 from .plurality import plurality_radius
+from .priced_targets import priced_target_radius, priced_top_k_radius
 from .runoff import run_off_radius
+from .runoff_targets import run_off_target_radius
 from .smoothing import chernoff_log_error
+from .targets import target_radius, top_k_radius
 from .threats import threat_cost
 
 __all__ = [
@@ -20,6 +24,8 @@ __all__ = [
     "collective_survivors",
     "finite_aggregation_radius",
     "finite_run_off_radius",
+    "finite_target_radius",
+    "finite_top_k_radius",
     "flips_from_margin",
     "linear_smoother_radius",
     "linear_smoother_winner",
@@ -27,7 +33,12 @@ __all__ = [
     "nearest_neighbor_radius",
     "plurality_radius",
     "priced_plurality_radius",
+    "priced_target_radius",
+    "priced_top_k_radius",
     "run_off_radius",
+    "run_off_target_radius",
+    "target_radius",
     "threat_cost",
+    "top_k_radius",
     "turning_prices",
 ]

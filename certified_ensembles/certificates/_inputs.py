@@ -20,6 +20,20 @@ def check_n_classes(n_classes, minimum: int = 1) -> int:
     )
 
 
+def check_vote_counts(vote_counts) -> np.ndarray:
+    """Return `vote_counts` as an int64 array of two axes, or say what is wrong with it."""
+    votes = np.asarray(vote_counts)
+    if votes.ndim != 2 or votes.shape[1] == 0 or votes.dtype.kind not in "iu":
+        raise ValueError(
+            "vote_counts must be an array of integers of shape (n_samples, n_classes >= 1), got "
+            f"dtype {votes.dtype} and shape {votes.shape}."
+        )
+    votes = votes.astype(np.int64)
+    if votes.size and votes.min() < 0:
+        raise ValueError(f"vote_counts must not be negative, got {votes.min()}.")
+    return votes
+
+
 def check_noise(noise, n_classes: int) -> float:
     """Return `noise` as a float inside the open interval (0, (K - 1) / K)."""
     if isinstance(noise, numbers.Real) and 0 < noise < (1 - noise) * (n_classes - 1):

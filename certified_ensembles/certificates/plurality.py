@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ._inputs import check_vote_counts
+
 
 def plurality_radius(vote_counts, *, open_set=False):
     """Return the winner of each vote and how many changed members it survives.
@@ -49,15 +51,7 @@ def plurality_radius(vote_counts, *, open_set=False):
     >>> winner.tolist(), radius.tolist()
     ([1, 0], [2, 0])
     """
-    votes = np.asarray(vote_counts)
-    if votes.ndim != 2 or votes.shape[1] == 0 or votes.dtype.kind not in "iu":
-        raise ValueError(
-            "vote_counts must be an array of integers of shape (n_samples, n_classes >= 1), got "
-            f"dtype {votes.dtype} and shape {votes.shape}."
-        )
-    votes = votes.astype(np.int64)
-    if votes.size and votes.min() < 0:
-        raise ValueError(f"vote_counts must not be negative, got {votes.min()}.")
+    votes = check_vote_counts(vote_counts)
     winner = votes.argmax(axis=1)
     top = votes.max(axis=1)
     # Ties go to the smaller index, so a smaller rival needs one vote less.

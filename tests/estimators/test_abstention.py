@@ -25,6 +25,9 @@ from certified_ensembles.certificates import (
     linear_smoother_radius,
     plurality_radius,
     run_off_radius,
+    run_off_target_radius,
+    target_radius,
+    top_k_radius,
 )
 from certified_ensembles.metrics import certified_accuracy_score
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
@@ -68,6 +71,37 @@ def test_one_changed_ballot_lowers_a_plurality_radius_by_one_at_most(n_classes, 
         )
         assert (after == winner[0] + new).all()
         assert left.min() >= radius[0] - 1
+
+
+@pytest.mark.parametrize("open_set", [False, True])
+def test_one_changed_ballot_lowers_the_radius_of_another_question_by_one_at_most(open_set):
+    n_classes, new = 3, 2 if open_set else 0
+    rng = np.random.default_rng(0)
+    for ballots in rng.integers(-1, n_classes, (300, 6)):
+        votes, shifted = votes_of(ballots[None], n_classes), ballots + new * (ballots >= 0)
+        others = np.repeat(shifted[None], 6 * (n_classes + new), axis=0)
+        for j, vote in itertools.product(range(6), range(n_classes + new)):
+            others[j * (n_classes + new) + vote, j] = vote
+        after = votes_of(others, n_classes + new)
+        for y, k in itertools.product(range(n_classes), (1, 2)):
+            radius = target_radius(votes, y, open_set=open_set)
+            assert (target_radius(after, y + new, open_set=open_set) >= radius - 1).all()
+            radius = top_k_radius(votes, y, k, open_set=open_set)
+            left = top_k_radius(after, y + new, k, open_set=open_set)
+            assert (left >= radius - 1).all()
+
+
+@pytest.mark.parametrize("open_set", [False, True])
+def test_one_changed_member_lowers_the_radius_of_a_run_off_target_by_one_at_most(open_set):
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        scores = rng.integers(0, 4, (5, 3)).astype(float)
+        scores[rng.random(scores.shape) < 0.2] = -np.inf
+        t = int(rng.integers(3))
+        (radius,) = run_off_target_radius(scores[None], t, open_set=open_set)
+        others = np.repeat(scores[None], 60, axis=0)
+        others[np.arange(60), rng.integers(5, size=60)] = rng.integers(0, 4, (60, 3))
+        assert (run_off_target_radius(others, t, open_set=open_set) >= radius - 1).all()
 
 
 @pytest.mark.parametrize("open_set", [False, True])
@@ -205,6 +239,52 @@ def test_subclass_that_may_certify_otherwise_gets_no_promise():
 
     clf = CertifiedAbstention(Bold(n_partitions=15), 1).fit(X_TRAIN, Y_TRAIN)
     assert clf.certify(X_TEST).radius.max() == 0
+
+
+@pytest.mark.parametrize("how", [{"target": 1}, {"target": [0, 1]}, {"top_k": 2}], ids=str)
+@pytest.mark.parametrize("name", ["plurality", "run-off", "finite aggregation"])
+def test_another_question_may_decide_where_to_answer(name, how):
+    clf = CertifiedAbstention(CERTIFYING[name], 2, **how).fit(X_TRAIN, Y_TRAIN)
+    label, outer = clf.estimator_.certify(X_TEST, **how)
+    own = clf.estimator_.certify(X_TEST).radius
+    y_pred, inner = clf.certify(X_TEST)
+    answered = outer >= 2
+    np.testing.assert_array_equal(y_pred, np.where(answered, label, -1))
+    np.testing.assert_array_equal(inner == -1, ~answered)
+    np.testing.assert_array_equal(clf.certify(X_TEST, **how).y_pred, y_pred)
+    asked = clf.certify(X_TEST, **how).radius
+    targets = np.atleast_1d(how.get("target", []))
+    np.testing.assert_array_equal(
+        asked, outer if "target" in how else np.where(answered, outer, -1)
+    )
+    assert not np.isin(y_pred, targets).any()
+    assert (inner <= np.where(answered, own, -1)).all()
+    if name != "finite aggregation":
+        assert (inner == np.where(answered, np.minimum(own, outer - 2), -1)).all()
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        budget = int(rng.integers(1, outer.max() + 1))
+        after = clone(clf).fit(*attacked_sets(rng, label, budget))
+        now = after.predict(X_TEST)
+        within = inner >= budget
+        np.testing.assert_array_equal(now[within], y_pred[within])
+        assert not np.isin(now[asked >= budget], targets).any()
+        votes = after.estimator_.vote_counts(X_TEST)
+        before = (votes > np.take_along_axis(votes, label[:, None], axis=1)).sum(axis=1)
+        assert not ((before >= how.get("top_k", 3)) & (asked >= budget)).any()
+
+
+def test_audit_finds_no_attack_where_another_question_decides():
+    clf = CertifiedAbstention(dpa(8, classes=[0, 1, 2]), 1, target=1)
+    check_certificate(clf, X_TRAIN, Y_TRAIN, X_TEST[:8], n_attacks=8)
+
+
+def test_two_questions_at_once_are_refused():
+    with pytest.raises(ValueError, match="two questions"):
+        CertifiedAbstention(dpa(), 1, target=1, top_k=2).fit(X_TRAIN, Y_TRAIN)
+    clf = CertifiedAbstention(dpa(), 1).fit(X_TRAIN, Y_TRAIN)
+    with pytest.raises(ValueError, match="two questions"):
+        clf.certify(X_TEST, target=1, top_k=2)
 
 
 @pytest.mark.parametrize("threat", [None, "replacement", "label_flip"])
