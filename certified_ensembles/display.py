@@ -23,6 +23,7 @@ _UNITS = {
     "replacement": "replaced training rows",
 }
 _SOURCES = "hostile sources"
+_ANNOTATORS = "hostile annotators"
 _NO_UNIT = "poisoning operations"
 _YLABEL, _DASHED = "Certified accuracy", "(dashed: clean accuracy)"
 _HEIGHTS = np.linspace(0.04, 0.96, 47)  # where a name may stand beside its curve
@@ -136,8 +137,8 @@ class CertifiedAccuracyDisplay:
         name : str or None, default=None
             Written beside the curve; None is the class name of the ensemble.
         unit : str or None, default=None
-            What one operation is; None takes the words of the threat, or "hostile sources" for
-            an ensemble that was fitted with ``groups``.
+            What one operation is; None takes the words of the threat, or "hostile sources"
+            ("hostile annotators" where labels alone may change) after a fit with ``groups``.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a figure.
         curve_kwargs : dict or None, default=None
@@ -163,6 +164,8 @@ class CertifiedAccuracyDisplay:
         ensemble = find_ensemble(estimator)
         if unit is None and getattr(ensemble, "partitioned_by_", None) == "source":
             unit = _SOURCES
+        if unit is None and getattr(ensemble, "_counts_annotators", False):
+            unit = _ANNOTATORS
         return cls.from_predictions(
             y,
             y_pred,

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import Certificate, CertificateWarning
+from ._data.labels import number_groups, validate_groups
 from ._data.validation import (
     COMMON_CONSTRAINTS,
     MAX_SEED,
@@ -29,6 +30,7 @@ from ._fits import OneFitMixin, built_aside
 from ._members import NoisyMembers, WeighedLabels
 from ._spec import cache_report
 from .certificates._inputs import check_noise
+from .certificates.flips import groups_within_flips
 from .representations._label_free import LabelFreeFeatures
 from .smoothers import LinearSmoother
 
@@ -126,6 +128,12 @@ class LabelFlipSmoothingClassifier(
       it was drawn after the labels were final (to repeat a fit on the same labels), or was
       secret until then.
 
+    *Annotators.* After ``fit(X, y, groups=annotators)`` a radius counts annotators, each of whom
+    may rewrite all of his labels. "exact" finds the largest number of annotators that cannot
+    change the prediction; one more can. The others bound a number of labels, and their radius is
+    the largest number of annotators of whom even the busiest wrote no more labels than that. Who
+    labelled what must be fixed before the labels are. A person with two names counts as two.
+
     All of them assume that features are out of the attacker's reach and that nothing was
     chosen by looking at the labels: no step that needs them (such steps are refused), and no
     parameter found by a search on the same labels.
@@ -199,7 +207,7 @@ class LabelFlipSmoothingClassifier(
         return RidgeClassifier() if self.estimator is None else self.estimator
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y, groups=None):
         """Find the label-free weights; for "monte_carlo", train a member on each noisy draw.
 
         Parameters
@@ -208,6 +216,9 @@ class LabelFlipSmoothingClassifier(
             Training rows, n_train of them, as the representation or the estimator takes them.
         y : array-like of shape (n_train,)
             Labels: strings, integers or booleans.
+        groups : array-like of shape (n_train,) or (n_train, n_keys), default=None
+            Who wrote each label, if that can be trusted. A radius then counts annotators, each
+            of whom may rewrite all of his labels.
 
         Returns
         -------
@@ -217,8 +228,8 @@ class LabelFlipSmoothingClassifier(
         Raises
         ------
         ValueError
-            If X, y or a parameter is unusable, or if the weights of the estimator would depend
-            on labels; the message says why and what to do instead.
+            If X, y, groups or a parameter is unusable, or if the weights of the estimator would
+            depend on labels; the message says why and what to do instead.
 
         Warns
         -----
@@ -233,6 +244,7 @@ class LabelFlipSmoothingClassifier(
                 check_seed(new.random_state)
             X = validate_rows(new, X, reset=True)
             y, new.classes_, new._open_set = validate_labels(new, X, y)
+            new._groups = None if groups is None else number_groups(validate_groups(X, groups))
             new._validate_noise()
             for name in ("estimators_", "seed_", "smoother_"):
                 vars(new).pop(name, None)
@@ -250,7 +262,7 @@ class LabelFlipSmoothingClassifier(
             verbose=self.verbose,
         ).fit(X)
         members = WeighedLabels(self.smoother_, self.classes_, open_set=self._open_set)
-        self._members = members.fit(codes)
+        self._members = members.fit(codes, self._groups)
 
     def _validate_noise(self):
         if self.certificate == "exact":
@@ -352,7 +364,8 @@ class LabelFlipSmoothingClassifier(
         certificate : Certificate
             ``y_pred, radius``: the labels that :meth:`predict` returns, and for each the largest
             certified number of training labels, int64 of shape (n_samples,), that may be
-            changed without changing it; -1 where nothing is certified.
+            changed without changing it; -1 where nothing is certified. After
+            ``fit(..., groups=...)`` the number of annotators who may change all of theirs.
 
         Raises
         ------
@@ -361,8 +374,8 @@ class LabelFlipSmoothingClassifier(
 
         Notes
         -----
-        Every label counts, also those of copies of one row. Budgets are not shared: an attacker
-        may spend the radius of a row on that row alone.
+        Without groups every label counts, also those of copies of one row. Budgets are not shared:
+        an attacker may spend the radius of a row on that row alone.
         """
         check_is_fitted(self)
         if threat not in (None, self._default_threat):
@@ -378,7 +391,14 @@ class LabelFlipSmoothingClassifier(
             certificate=self.certificate,
             confidence=self.confidence,
         )
+        if self._groups is not None and self.certificate != "exact":
+            radius = groups_within_flips(radius, self._groups)
         return Certificate(self.classes_[winner], radius)
+
+    @property
+    def _counts_annotators(self):
+        """Whether a radius counts annotators, and not labels."""
+        return self._groups is not None
 
     @property
     def _radius_falls_by_one(self):

@@ -9,6 +9,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._certificate import Certificate
 from ._data.array_api import on_host
+from ._data.containers import as_table
+from ._data.labels import number_groups, validate_groups
 from ._data.nearest import NearestRows
 from ._data.validation import validate_labels
 from ._deterministic import one_thread
@@ -70,6 +72,11 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
     The radius speaks of training sets with `n_neighbors` rows or more: if deletions leave
     fewer, :meth:`fit` refuses them.
 
+    *Annotators.* After ``fit(X, y, groups=annotators)`` a radius counts annotators, whose labels
+    among the k nearest change together. Equal distances are then ordered by the values of the
+    training rows, then by annotator, then by label, so that no label decides whose vote counts.
+    Who labelled what must be fixed before the labels are.
+
     Everything before the neighbours must be a function of each row alone (fixed features,
     :mod:`certified_ensembles.features`); a scaler or a PCA fitted on the training rows voids
     the certificate against insertions and deletions.
@@ -96,7 +103,7 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         "n_jobs": [Integral, None],
     }
 
-    _default_threat = "insertion_deletion"
+    _groups = None
     # One operation is known to lower a radius by one at most.
     _radius_falls_by_one = True
 
@@ -105,11 +112,21 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         self.classes = classes
         self.n_jobs = n_jobs
 
+    @property
+    def _counts_annotators(self):
+        """Whether a radius counts annotators, and not rows."""
+        return self._groups is not None
+
+    @property
+    def _default_threat(self):
+        # Whoever adds rows fills a neighbourhood alone: annotators answer for labels.
+        return "label_flip" if self._counts_annotators else "insertion_deletion"
+
     def _validate_rows(self, X, reset):
         return validate_data(self, on_host(X), reset=reset, dtype=[np.float64, np.float32])
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X, y, groups=None):
         """Keep the rows, in the one order that depends on their values alone.
 
         Parameters
@@ -118,6 +135,9 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
             Training rows, finite numbers.
         y : array-like of shape (n_train,)
             Labels: strings, integers or booleans.
+        groups : array-like of shape (n_train,) or (n_train, n_keys), default=None
+            Who wrote each label, if that can be trusted. A radius then counts annotators, each
+            of whom may rewrite all of his labels; features and rows are trusted.
 
         Returns
         -------
@@ -127,7 +147,7 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If X, y or a parameter is unusable, or there are fewer rows than `n_neighbors`.
+            If X, y, groups or a parameter is unusable, or there are fewer rows than `n_neighbors`.
         """
         with built_aside(self) as new:
             X = new._validate_rows(X, reset=True)
@@ -138,21 +158,27 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
                     "of training rows; make it smaller."
                 )
             codes = np.searchsorted(new.classes_, y)
-            order = canonical_order(X, codes)
+            if groups is None:
+                new._groups, order = None, canonical_order(X, codes)
+            else:
+                groups = number_groups(validate_groups(as_table(X), groups))
+                # A label must not decide which of several copies is among the nearest.
+                order = canonical_order(X, groups, codes)
+                new._groups = groups[order]
             new.n_samples_fit_ = len(X)
             new._nearest, new._codes = NearestRows(X[order]), codes[order]
         return self
 
-    def _neighbor_codes(self, X, n_nearest):
-        """Return the class indices of the nearest training rows, the nearest first."""
+    def _neighbors(self, X, n_nearest):
+        """Return the places of the nearest training rows, the nearest first."""
         X = self._validate_rows(X, reset=False)
 
         @one_thread
-        def nearest_codes(start):
-            return self._codes[self._nearest.find(X[start : start + _BLOCK_ROWS], n_nearest)]
+        def nearest(start):
+            return self._nearest.find(X[start : start + _BLOCK_ROWS], n_nearest)
 
         starts = [(start,) for start in range(0, len(X), _BLOCK_ROWS)]
-        blocks = in_turn(nearest_codes, starts, self.n_jobs, require="sharedmem")
+        blocks = in_turn(nearest, starts, self.n_jobs, require="sharedmem")
         return np.concatenate(list(blocks))
 
     def vote_counts(self, X):
@@ -169,7 +195,7 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
             In the order of ``classes_``; rows sum to `n_neighbors`.
         """
         check_is_fitted(self)
-        codes = self._neighbor_codes(X, self.n_neighbors)
+        codes = self._codes[self._neighbors(X, self.n_neighbors)]
         return np.stack([(codes == c).sum(axis=1) for c in range(len(self.classes_))], axis=1)
 
     def predict(self, X):
@@ -212,7 +238,9 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
             Rows.
         threat : {"insertion_deletion", "label_flip", "replacement"}, default=None
             What the radius counts: inserted plus deleted training rows (the default), rows
-            whose label was changed, or rows replaced by others.
+            whose label was changed, or rows replaced by others. After
+            ``fit(..., groups=...)`` "label_flip", the default then, counts annotators, and the
+            others are refused.
 
         Returns
         -------
@@ -224,7 +252,7 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         Raises
         ------
         ValueError
-            If the threat is unknown.
+            If the threat is unknown, or not that of labels after a fit with groups.
 
         Examples
         --------
@@ -236,14 +264,17 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         ([4, 4], [4, 4])
         """
         check_is_fitted(self)
+        threat = self._default_threat if threat is None else threat
         # An attack that has not won by n_neighbors // 2 + 1 operations reaches no further.
         n_nearest = min(self.n_neighbors + self.n_neighbors // 2 + 1, self.n_samples_fit_)
+        nearest = self._neighbors(X, n_nearest)
         winner, radius = nearest_neighbor_radius(
-            self._neighbor_codes(X, n_nearest),
+            self._codes[nearest],
             self.n_neighbors,
             len(self.classes_),
-            threat=self._default_threat if threat is None else threat,
+            threat=threat,
             complete=n_nearest == self.n_samples_fit_,
+            groups=None if self._groups is None else self._groups[nearest],
             open_set=self._open_set,
         )
         return Certificate(self.classes_[winner], radius)

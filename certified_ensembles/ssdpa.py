@@ -13,12 +13,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._data.categories import categorical_mask
+from ._data.labels import number_groups, validate_groups
 from ._data.validation import check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
 from ._fits import built_aside
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
 from ._spec import cache_report
-from .hashers import label_free_partition
+from .hashers import ContentHasher, assign_partitions, label_free_partition
 from .representations._label_free import LabelFreeFeatures
 
 
@@ -59,7 +60,8 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     partitioner : {"sorted", "content", "pixel_sum"} or callable, default="sorted"
         "sorted": sort the different rows; the one at index j goes to partition j modulo
         `n_partitions`, so that sizes differ by at most one. Or a hasher without labels, as for
-        :class:`DeepPartitionAggregation`.
+        :class:`DeepPartitionAggregation`. With ``fit(..., groups=...)`` annotators are sorted
+        and dealt out instead of rows, or their names are hashed ("content").
     aggregation : {"plurality", "run_off"}, default="plurality"
         How ballots become a prediction: the class with most votes, ties to the smaller label; or
         a second round between the two best, for which members rank classes by their scores.
@@ -139,6 +141,12 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     partitions and the representation, and voids the certificate. Copies of one row go to
     one partition; any change of their labels together is one flip (Appendix G of [1]_).
 
+    *Annotators.* ``fit(X, y, groups=annotators)`` puts all labels of an annotator into one
+    partition, so that whatever he writes changes one member, and a radius counts annotators;
+    copies of one row may then stand in several partitions. With ``certificate="members"`` it is
+    computed how many annotators it takes to turn each member. Who labelled what must be fixed
+    before the labels are. A person with two names counts as two.
+
     The representation sees the rows with their copies in canonical order, in blocks
     of a fixed shape where it transforms, on one thread (nets excepted): it is a function of the
     set of rows, and neither their order nor a label can change it. What was fitted outside
@@ -213,7 +221,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **fit_params):
+    def fit(self, X, y, *, groups=None, **fit_params):
         """Learn the representation from all rows, and a member from the labels of each partition.
 
         Parameters
@@ -223,6 +231,9 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             type), a CSR matrix, a pandas or polars dataframe, or a sequence of strings.
         y : array-like of shape (n_train,)
             Labels: strings, integers or booleans.
+        groups : array-like of shape (n_train,) or (n_train, n_keys), default=None
+            Who wrote each label, if that can be trusted. All labels of one annotator then go to
+            one partition, and a radius counts annotators, each of whom may rewrite all of them.
         **fit_params : dict
             Further arguments of the estimator's `fit`, by metadata routing if that is
             enabled. Those of length n_train, such as `sample_weight`, go with the rows; they
@@ -236,8 +247,9 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         Raises
         ------
         ValueError
-            If X, y or a parameter is unusable, if the representation or the partitioner looks at
-            labels, or if parameters do not go together; the message names them and the remedy.
+            If X, y, groups or a parameter is unusable, if the representation or the partitioner
+            looks at labels, or if parameters do not go together; the message names them and the
+            remedy.
 
         Warns
         -----
@@ -250,28 +262,48 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
         """
         with built_aside(self) as new, cache_report():
             params = new._member_params(fit_params)
-            X, y, params, _, known = new._rows_to_fit(X, y, params)
+            X, y, params, groups, known = new._rows_to_fit(X, y, params, groups)
             y, new.classes_, new._open_set = validate_labels(new, X, y)
             check_seed(new.random_state)
+            new._counts_annotators = groups is not None
             members = new._choose_members(X, params)
             rows = new._fit_representation(X)
             one_label = new.n_partitions == "n_samples"
             new._n_partitions = rows.index.max() + 1 if one_label else new.n_partitions
-            new.partition_ = label_free_partition(
-                new.partitioner, X, rows.index, new._n_partitions
-            )
+            operations = new._assign_partitions(X, rows, groups)
             new._warn_if_empty()
             seeds = [new.random_state] if one_label else new._validate_seeds(new._n_partitions)
             if known is not None:
                 rows = rows._replace(numbers=np.flatnonzero(known))
+            if new.certificate == "members" and not one_label:
+                params["operations"] = operations
             new._fit_members(members, rows, y, seeds, params)
             new._sum_up(known)
         return self
+
+    def _assign_partitions(self, X, rows, groups):
+        """Set ``partition_``, and return the number of the operation that changes each label."""
+        if groups is None:
+            self.partition_ = label_free_partition(
+                self.partitioner, X, rows.index, self._n_partitions
+            )
+            return rows.index
+        groups = validate_groups(X, groups)
+        annotator = number_groups(groups)
+        hasher = ContentHasher() if self.partitioner == "content" else self.partitioner
+        if isinstance(hasher, ContentHasher):
+            hasher = ContentHasher(key=hasher.key)
+            self.partition_ = assign_partitions(hasher, groups, annotator, self._n_partitions)
+        else:
+            self.partition_ = annotator % self._n_partitions
+        return annotator
 
     def _choose_members(self, X, params):
         """Return the untrained members of the kind that the parameters ask for."""
         how = {"open_set": self._open_set, "memory": self.memory, "on_error": self.on_error}
         how["categorical"] = self._categorical(X)
+        if self._counts_annotators:
+            self._check_groups()
         if self.n_partitions == "n_samples":
             self._refuse('n_partitions="n_samples"', params, partitioner="sorted")
             return OneLabelMembers(self.estimator, self.classes_, **how)
@@ -281,6 +313,23 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             return SmootherMembers(estimator, self.classes_, **how)
         kind = MaskedMembers if self.unlabeled == "mask" else LabelMembers
         return kind(estimator, self.classes_, n_seeds=self.n_seeds, **how)
+
+    def _check_groups(self):
+        """Refuse what partitions by annotators do not go with."""
+        if self.n_partitions == "n_samples":
+            raise ValueError(
+                'groups=... needs partitions of annotators, and n_partitions="n_samples" makes a '
+                "member of each label. Set a number of partitions, or use "
+                "LabelFlipSmoothingClassifier with the same estimator and groups: there the "
+                "votes of single labels are counted by annotators, exactly."
+            )
+        hashes_names = isinstance(self.partitioner, ContentHasher)
+        if not hashes_names and self.partitioner not in ("sorted", "content"):
+            raise ValueError(
+                f"groups=... makes the annotator decide the partition, and partitioner="
+                f"{self.partitioner!r} asks for the features to do so. Set partitioner='sorted' "
+                "(annotators are dealt out in turn) or 'content' (by a hash of their names)."
+            )
 
     def _categorical(self, X):
         """Return which columns reach members as categories."""
@@ -397,7 +446,8 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             Rows as in :meth:`fit`, n_samples of them.
         threat : {"label_flip"}, default=None
             The only threat covered, and the default: any change of the labels of one row, or
-            of all copies of one row together.
+            of all copies of one row together; after ``fit(..., groups=...)`` of all labels of
+            one annotator.
         target : label, array-like of shape (n_samples,), or list or set of labels, default=None
             Asks another question: until a named label is predicted. An array names one label a
             row, and of a list none may be predicted. Without `classes` it may also be a label

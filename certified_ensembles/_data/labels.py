@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .array_api import on_host
+from .canonical import canonical_bytes
 from .cells import canonical_cell
 from .containers import as_table
 
@@ -165,6 +166,25 @@ def validate_groups(X, groups):
             "all of them one name if they come from one hand."
         )
     return table
+
+
+def number_groups(groups):
+    """Return the sources of rows as numbers that depend on the set of sources alone.
+
+    Parameters
+    ----------
+    groups : Table
+        As :func:`validate_groups` returns it.
+
+    Returns
+    -------
+    numbers : ndarray of shape (n_train,), int64
+        Values in 0..n_groups - 1, each at least once; one number for equal values, whatever their
+        type or container.
+    """
+    names = list(canonical_bytes(groups))
+    number_of = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([number_of[name] for name in names], dtype=np.int64)
 
 
 def _rows_with_missing(table):

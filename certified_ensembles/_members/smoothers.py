@@ -75,7 +75,8 @@ class SmootherMember(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n_train,)
             Labels.
         operations : array-like of shape (n_train,), int
-            Rows with one number are copies, whose labels one operation changes together.
+            Labels with one number are changed together by one operation: those of copies of a
+            row, or those of an annotator.
 
         Returns
         -------
@@ -120,8 +121,8 @@ class SmootherMembers(LabelMembers):
         super().__init__(SmootherMember(estimator), classes, **how)
 
     def fit(self, rows, y, partitions, seeds, params, **how):
-        """Train the members; labels of copies of one row are changed by one operation."""
-        return super().fit(rows, y, partitions, seeds, params | {"operations": rows.index}, **how)
+        """Train the members; `params` say which operation changes each label."""
+        return super().fit(rows, y, partitions, seeds, params, **how)
 
     def take_device_rows(self):
         """Say that test rows on a GPU are brought to the host."""

@@ -25,9 +25,24 @@ class WeighedLabels(BaseMembers):
     def __init__(self, smoother, classes, *, open_set):
         self.smoother, self.classes, self.open_set = smoother, classes, open_set
 
-    def fit(self, codes):
-        """Put the labels, as class indices, in the order of the weights."""
-        self.codes = self.smoother.arrange(codes)
+    def fit(self, codes, groups=None):
+        """Put the labels, as class indices, in the order of the weights.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_train,), int
+        groups : ndarray of shape (n_train,), int, default=None
+            Numbers of the annotators, from 0 on. If given, exact radii count these.
+
+        Returns
+        -------
+        self : WeighedLabels
+        """
+        # Copies of a row have one weight: what tells them apart is arranged as one number.
+        n_groups = 1 if groups is None else groups.max() + 1
+        own = codes * n_groups + (0 if groups is None else groups)
+        self.codes, numbers = np.divmod(self.smoother.arrange(own), n_groups)
+        self.groups = None if groups is None else numbers
         return self
 
     def winners(self, X, **how):
@@ -43,14 +58,22 @@ class WeighedLabels(BaseMembers):
         return class_scores(self.smoother, X, self.codes, len(self.classes))[1]
 
     def certify(self, X, *, noise, certificate, **how):
-        """Return winners, and the flips that each survives: exactly, or by label noise."""
+        """Return winners, and the flips that each survives: exactly, or by label noise.
+
+        Of annotators, the exact certificate counts those; the others count labels.
+        """
         n_classes = len(self.classes)
 
         def certify_weights(weights):
+            exact = certificate == "exact"
             winner, radius = linear_smoother_radius(
-                weights, self.codes, n_classes, open_set=self.open_set
+                weights,
+                self.codes,
+                n_classes,
+                groups=self.groups if exact else None,
+                open_set=self.open_set,
             )
-            if certificate == "exact":
+            if exact:
                 return winner, radius
             smoothed, log_error = chernoff_log_error(weights, self.codes, noise, n_classes)
             flips = flips_from_margin(

@@ -88,7 +88,8 @@ class ChernoffExponent:
         rows = np.flatnonzero(lead[np.arange(len(lead)), nearest] > 0)
         if rows.size:
             if rows.size < len(lead):
-                block = ScoredBlock(block.rows, *(values[rows] for values in block[1:]))
+                by_row = (values[rows] for values in block[1:-1])  # and no parts
+                block = ScoredBlock(block.rows, *by_row, None)
             log_error[rows] = _Pairs(self, _rescaled(block)).worst(nearest[rows])
         return log_error
 

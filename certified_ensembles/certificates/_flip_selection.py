@@ -55,7 +55,7 @@ def flips_within_leads(toward, y, winner, lead, wins_ties, slack, *, sampled=Tru
 
     kept, label = _survivors(toward, None if pair_only else y, floor)
     drops = _drops(kept, label, winner, nearest, floor)
-    count, undecided, all_fit, cutoff = _count_fitting(drops, limit[row, nearest], slack)
+    count, undecided, all_fit, cutoff = count_fitting(drops, limit[row, nearest], slack)
     radius = np.where(all_fit, len(y), count)
     # Drops below the floor were thrown away: where the others all fit, some of those matter.
     again = all_fit & sampled
@@ -66,7 +66,7 @@ def flips_within_leads(toward, y, winner, lead, wins_ties, slack, *, sampled=Tru
         i, b = np.nonzero(~fits)
         if i.size:
             drops = _drops(kept[i], label[i], winner[i], b, floor[i])
-            count, doubtful, all_fit, _ = _count_fitting(drops, limit[i, b], slack[i])
+            count, doubtful, all_fit, _ = count_fitting(drops, limit[i, b], slack[i])
             short = np.count_nonzero(drops, axis=1) < radius[i]
             again[i[all_fit & short & sampled]] = True
             undecided[i[doubtful & (count < radius[i])]] = True
@@ -135,7 +135,7 @@ def _survivors(toward, y, floor):
     return values, label
 
 
-def _count_fitting(drops, limit, slack):
+def count_fitting(drops, limit, slack):
     """Count the largest drops whose sum stays within the limit.
 
     Returns

@@ -11,7 +11,7 @@ from ._inputs import check_codes, check_n_classes, check_weights, float_block, r
 
 
 class ScoredBlock(NamedTuple):
-    """Some rows of weights with the columns in ascending order of their labels.
+    """Some rows of weights, their columns in the order that a certificate works on.
 
     Attributes
     ----------
@@ -28,6 +28,8 @@ class ScoredBlock(NamedTuple):
         0 where they are exact.
     winner : ndarray of shape (n,), int64
         The class with the largest score in exact arithmetic; ties go to the smaller class.
+    parts : tuple of ndarray or None
+        Sums of parts of the classes, where the scores were added up from such.
     """
 
     rows: slice
@@ -36,10 +38,42 @@ class ScoredBlock(NamedTuple):
     scores: np.ndarray
     slack: np.ndarray
     winner: np.ndarray
+    parts: tuple | None
 
 
-class LabelSortedWeights:
-    """The checked arguments of a certificate, read in blocks with the columns sorted by label.
+class AddedByClass:
+    """Adds up columns that are sorted by class.
+
+    Parameters
+    ----------
+    label : ndarray of shape (n_columns,)
+        Class of every column, in ascending order.
+    n_classes : int
+
+    Attributes
+    ----------
+    slices : list of slice
+        The columns of every class.
+    """
+
+    def __init__(self, label, n_classes):
+        self._present, self._starts = np.unique(label, return_index=True)
+        self._n_classes = n_classes
+        ends = np.searchsorted(label, np.arange(n_classes + 1)).tolist()
+        self.slices = [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+    def __call__(self, columns) -> np.ndarray:
+        """Return the sums of all classes, of shape (n, n_classes)."""
+        sums = np.zeros((len(columns), self._n_classes))
+        if self._present.size:
+            sums[:, self._present] = np.add.reduceat(columns, self._starts, axis=1)
+        return sums
+
+
+class WeightBlocks:
+    """The checked arguments of a certificate, read in blocks with the winners of their rows.
+
+    A subclass says how columns are arranged, and how they are added up to scores.
 
     Parameters
     ----------
@@ -49,7 +83,7 @@ class LabelSortedWeights:
     Attributes
     ----------
     label : ndarray of shape (n_train,)
-        Label codes in ascending order.
+        Label codes in the order of the columns.
     n_classes : int
         Number of classes.
     """
@@ -58,17 +92,14 @@ class LabelSortedWeights:
         self.n_classes = check_n_classes(n_classes)
         y = check_codes(y, self.n_classes)
         self._weights = check_weights(weights, len(y))
-        self._order = None if (np.diff(y) >= 0).all() else np.argsort(y, kind="stable")
+        self._order = self._arrange(y)
         self.label = y if self._order is None else y[self._order]
-        self._present, self._starts = np.unique(self.label, return_index=True)
-        ends = np.searchsorted(self.label, np.arange(self.n_classes + 1)).tolist()
-        self._columns = [slice(start, end) for start, end in itertools.pairwise(ends)]
 
     def __len__(self):
         return len(self._weights)
 
-    def columns(self, c) -> slice:
-        """Return the columns whose label is `c`."""
+    def columns(self, c):
+        """Return the columns whose label is `c`, as a slice or as places."""
         return self._columns[c]
 
     def blocks(self, width=0) -> Iterator[ScoredBlock]:
@@ -77,11 +108,9 @@ class LabelSortedWeights:
             block, largest = float_block(self._weights, rows, self._order)
             exact, block, largest = to_exact_grid(block, largest)
             slack = np.where(exact, 0.0, sum_error_bound(block.shape[1], largest))
-            scores = np.zeros((len(block), self.n_classes))
-            if self._present.size:
-                scores[:, self._present] = np.add.reduceat(block, self._starts, axis=1)
+            scores, parts = self._score(block)
             winner = self._winners(block, scores, slack)
-            yield ScoredBlock(rows, block, largest, scores, slack, winner)
+            yield ScoredBlock(rows, block, largest, scores, slack, winner, parts)
 
     def _winners(self, block, scores, slack) -> np.ndarray:
         winner = scores.argmax(axis=1)
@@ -95,6 +124,25 @@ class LabelSortedWeights:
                 if sign_of_sum(ahead, -behind) > 0:
                     winner[row] = rival
         return winner
+
+
+class LabelSortedWeights(WeightBlocks):
+    """The checked arguments of a certificate, with the columns sorted by label.
+
+    Parameters
+    ----------
+    weights, y, n_classes
+        As in `linear_smoother_radius`.
+    """
+
+    def _arrange(self, y):
+        order = None if (np.diff(y) >= 0).all() else np.argsort(y, kind="stable")
+        self._add = AddedByClass(y if order is None else y[order], self.n_classes)
+        self._columns = self._add.slices
+        return order
+
+    def _score(self, block):
+        return self._add(block), None
 
     def toward(self, block: ScoredBlock) -> np.ndarray:
         """Return the weights with the sign changed where the label is not the winner's.

@@ -112,6 +112,26 @@ def flips_from_margin(log_error, noise, n_classes=2, bound="tight", *, max_radiu
     return radius
 
 
+def groups_within_flips(flips, groups) -> np.ndarray:
+    """Return how many groups a radius in labels covers, whichever groups these are.
+
+    Parameters
+    ----------
+    flips : ndarray of shape (n_samples,), int
+        Numbers of labels that may be changed, in any way; -1 where nothing is promised.
+    groups : ndarray of shape (n_train,), int
+        The group of every label.
+
+    Returns
+    -------
+    n_groups : ndarray of shape (n_samples,), int64
+        The largest number of groups of which even the largest hold no more labels; -1 for -1.
+    """
+    sizes = np.sort(np.unique(groups, return_counts=True)[1])[::-1]
+    fitting = np.searchsorted(np.cumsum(sizes), flips, side="right")
+    return np.where(np.asarray(flips) < 0, -1, fitting)
+
+
 def _log_ratio(noise, n_classes) -> tuple[float, float]:
     """Return log w, w the likelihood ratio of a label kept to one replaced, and its error."""
     parts = math.log1p(-noise), math.log(n_classes - 1), -math.log(noise)

@@ -10,11 +10,15 @@ from a sample of the columns, all moves that are too small to be among them.
 import numpy as np
 
 from ._flip_selection import flips_within_leads
+from ._group_selection import GroupedWeights, check_groups, groups_within_leads
 from ._scored_blocks import LabelSortedWeights, leads
 
 
-def linear_smoother_radius(weights, y, n_classes, *, open_set=False):
+def linear_smoother_radius(weights, y, n_classes, *, groups=None, open_set=False):
     """Winner of a linear smoother, and the exact number of label flips it survives.
+
+    With `groups`, the number of groups of labels (annotators) that it survives, each of which
+    may be rewritten entirely.
 
     Parameters
     ----------
@@ -26,6 +30,10 @@ def linear_smoother_radius(weights, y, n_classes, *, open_set=False):
         depends on the order of the rows (with the columns of `weights` in the same order).
     n_classes : int
         Number of classes K, at least 1.
+    groups : array-like of shape (n_train,), default=None
+        Who wrote each label: integers or names. The radius then counts groups, and one group
+        costs 1 however many of its labels are changed. It must be fixed before labels are. None:
+        each label is a group of its own.
     open_set : bool, default=False
         False: a flipped label becomes another of the K classes. True: the attacker may also
         write a label never seen, which sorts before all others (see Notes).
@@ -38,13 +46,15 @@ def linear_smoother_radius(weights, y, n_classes, *, open_set=False):
         Largest number r in 0..n_train such that no change of r or fewer training labels changes
         the winner. The value is exact: where it is less than n_train, some change of r + 1
         labels does. (With `open_set`, r + 2 where the r + 1 worst changes leave the new label
-        without a row.)
+        without a row.) With `groups`, read "groups" for "labels", and the number of groups for
+        n_train.
 
     Raises
     ------
     ValueError
         If `weights` is not a real matrix with one column per label, is not finite or would
-        overflow, or if `y` holds anything but codes below `n_classes`.
+        overflow, if `y` holds anything but codes below `n_classes`, or if `groups` does not
+        hold one group for each label.
 
     See Also
     --------
@@ -66,6 +76,9 @@ def linear_smoother_radius(weights, y, n_classes, *, open_set=False):
     least such r over all rivals. Averaging the scores over uniform label noise multiplies all
     margins by one factor: the same number certifies the soft-smoothed classifier at every noise.
 
+    *Groups.* A group lowers S_c - S_b by at most the sum of the entries of its labels, and can do
+    so. With `groups` these sums take the place of the entries.
+
     *Open label set.* A label never seen that sorts first is one more rival, with score 0, that
     wins ties. Where the winning score is not positive, the radius is 0.
 
@@ -76,7 +89,8 @@ def linear_smoother_radius(weights, y, n_classes, *, open_set=False):
     sum. So neither result depends on the order of the rows, the other test points, or the BLAS.
 
     *Cost.* A few passes over each row of weights: no sort of a whole row, unless the radius is
-    of the order of n_train. Memory beyond the weights is a few MiB (or a few rows, where rows
+    of the order of n_train. Groups take a pass more to add them up, and a sort of as many
+    numbers as there are groups. Memory beyond the weights is a few MiB (or a few rows, where rows
     are larger). It is fastest where training rows are sorted by label; otherwise the columns are
     brought into that order block by block.
 
@@ -94,30 +108,41 @@ def linear_smoother_radius(weights, y, n_classes, *, open_set=False):
     >>> winner, radius = linear_smoother_radius(np.ones((1, 5)), [1, 1, 1, 0, 1], n_classes=2)
     >>> winner.tolist(), radius.tolist()
     ([1], [1])
+
+    One of two annotators wrote the first two labels, another the rest, and either of them can
+    turn the vote.
+
+    >>> linear_smoother_radius(
+    ...     np.ones((1, 5)), [1, 1, 1, 0, 1], n_classes=2, groups=["ann", "ann", "bo", "bo", "bo"]
+    ... )
+    (array([1]), array([0]))
     """
-    smoother = LabelSortedWeights(weights, y, n_classes)
+    n_train = np.size(y)
+    if groups is not None:
+        groups = check_groups(groups, n_train)
+        # Groups of one label each are labels.
+        groups = None if groups.max(initial=-1) + 1 == n_train else groups
+    if groups is None:
+        smoother, radii, most = LabelSortedWeights(weights, y, n_classes), _radii, n_train
+    else:
+        smoother, radii = GroupedWeights(weights, y, n_classes, groups), groups_within_leads
+        most = smoother.n_groups
     winner = np.zeros(len(smoother), dtype=np.int64)
-    radius = np.full(len(smoother), len(smoother.label), dtype=np.int64)
+    radius = np.full(len(smoother), most, dtype=np.int64)
     n_rivals = smoother.n_classes + bool(open_set)
     for block in smoother.blocks():
         winner[block.rows] = block.winner
         if n_rivals > 1:
-            radius[block.rows] = _radii(smoother, block, n_rivals)
+            # A label never seen sorts before every known one, and wins ties as smaller ones do.
+            rivals = np.arange(n_rivals)
+            wins_ties = (rivals < block.winner[:, None]) | (rivals >= smoother.n_classes)
+            radius[block.rows] = radii(smoother, block, leads(block, n_rivals), wins_ties)
     return winner, radius
 
 
-def _radii(smoother, block, n_rivals) -> np.ndarray:
-    # A label never seen sorts before every known one, and wins ties as the smaller ones do.
-    rivals = np.arange(n_rivals)
-    wins_ties = (rivals < block.winner[:, None]) | (rivals >= smoother.n_classes)
-    return flips_within_leads(
-        smoother.toward(block),
-        smoother.label,
-        block.winner,
-        leads(block, n_rivals),
-        wins_ties,
-        block.slack,
-    )
+def _radii(smoother, block, lead, wins_ties) -> np.ndarray:
+    toward = smoother.toward(block)
+    return flips_within_leads(toward, smoother.label, block.winner, lead, wins_ties, block.slack)
 
 
 def linear_smoother_winner(weights, y, n_classes):

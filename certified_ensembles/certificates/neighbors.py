@@ -13,6 +13,7 @@ def nearest_neighbor_radius(
     *,
     threat="insertion_deletion",
     complete=False,
+    groups=None,
     open_set=False,
 ):
     """Winner of a vote of the nearest training rows, and the operations that it survives.
@@ -33,6 +34,9 @@ def nearest_neighbor_radius(
         Whether `neighbor_codes` holds all training rows. If not, whatever lies behind the last
         one is taken to favour the attacker. With ``n_nearest >= k + k // 2 + 1`` that makes no
         difference.
+    groups : array-like of shape (n_samples, n_nearest), int, default=None
+        Who wrote the label of each of these rows, for ``threat="label_flip"`` alone: the radius
+        then counts annotators, each of whom may rewrite all of his labels.
     open_set : bool, default=False
         Whether the attacker may bring a label never seen, which sorts before all others.
 
@@ -48,7 +52,7 @@ def nearest_neighbor_radius(
     ------
     ValueError
         If the codes are not integers of that range, or there are fewer of them than
-        `n_neighbors` (unless `complete`), or the threat is unknown.
+        `n_neighbors` (unless `complete`), or the threat is unknown or does not go with groups.
 
     Notes
     -----
@@ -69,6 +73,11 @@ def nearest_neighbor_radius(
 
     *Label flips and replacements.* Each exchanges one of the k voters at most, so the radius is
     that of a plurality of k members.
+
+    *Annotators.* One who may rewrite all of his labels lowers the lead of c over b by the sum,
+    over his rows among the k nearest, of ``1 + [label c] - [label b]``. The radius is the number
+    of the largest such sums that the leads over all b bear, and exact: one annotator more turns
+    the winner. Ties of distance must be decided without labels.
 
     It is sound for any distance and any rule for ties under which the order of two rows is a
     function of these two and the test row. [1]_ bounds the same vote by the worst case over all
@@ -100,12 +109,18 @@ def nearest_neighbor_radius(
             f"threat={threat!r} is unknown: pass 'insertion_deletion', 'label_flip' or "
             "'replacement'."
         )
+    if groups is not None:
+        groups = _check_groups(groups, codes.shape, threat)
     winner = np.zeros(len(codes), dtype=np.int64)
     radius = np.full(len(codes), k, dtype=np.int64)
     for rows in row_blocks(len(codes), n_classes * max(n_nearest, k)):
         votes = _count(codes[rows, :k], n_classes)
         winner[rows], exchanged = plurality_radius(votes, open_set=open_set)
         if n_classes == 1 and not open_set:
+            continue
+        if groups is not None:
+            nearest = codes[rows, :k], groups[rows, :k]
+            radius[rows] = _annotator_radius(*nearest, winner[rows], votes, open_set)
             continue
         radius[rows] = (
             exchanged
@@ -135,6 +150,40 @@ def _check_neighbors(neighbor_codes, n_neighbors, n_classes, complete):
             f"n_neighbors={n_neighbors}: pass more of them, or a smaller n_neighbors."
         )
     return codes
+
+
+def _check_groups(groups, shape, threat):
+    groups = np.asarray(groups)
+    if threat != "label_flip":
+        raise ValueError(
+            f"threat={threat!r} does not go with groups: whoever may add rows fills the "
+            "neighbourhood alone, however many there are. Pass threat='label_flip'."
+        )
+    if groups.shape != shape or groups.dtype.kind not in "iu":
+        raise ValueError(
+            f"groups must be an array of integers of shape {shape}, one for each code, got dtype "
+            f"{groups.dtype} and shape {groups.shape}."
+        )
+    return groups
+
+
+def _annotator_radius(codes, groups, winner, votes, open_set):
+    """Return the exact radius in annotators of one block of test rows."""
+    order = np.argsort(groups, axis=1, kind="stable")
+    codes, groups = (np.take_along_axis(part, order, axis=1) for part in (codes, groups))
+    # Places of annotators among those of one test row, as cells of one long vector.
+    cell = np.cumsum(np.diff(groups, axis=1, prepend=groups[:, :1]) != 0, axis=1)
+    cell += codes.shape[1] * np.arange(len(codes))[:, None]
+    mine, row = codes == winner[:, None], np.arange(len(codes))
+    radius = np.full(len(codes), codes.shape[1], dtype=np.int64)
+    for b in range(-1 if open_set else 0, votes.shape[1]):
+        drops = 1.0 + mine - (codes == b)
+        drops = np.bincount(cell.ravel(), drops.ravel(), minlength=codes.size).reshape(codes.shape)
+        lost = np.cumsum(-np.sort(-drops, axis=1), axis=1)
+        lead = votes[row, winner] - (votes[:, b] if b >= 0 else 0) - (b < winner)
+        fitting = np.count_nonzero(lost <= lead[:, None], axis=1)
+        radius = np.where(b == winner, radius, np.minimum(radius, fitting))
+    return radius
 
 
 def _count(codes, n_classes):
