@@ -12,6 +12,7 @@ from .plurality import plurality_radius
 from .runoff import run_off_radius
 from .smoothing import chernoff_log_error
 from .threats import threat_cost
+from .windows import survives_members, window_radius
 
 __all__ = [
     "CollectiveCertificate",
@@ -28,6 +29,8 @@ __all__ = [
     "plurality_radius",
     "priced_plurality_radius",
     "run_off_radius",
+    "survives_members",
     "threat_cost",
     "turning_prices",
+    "window_radius",
 ]
