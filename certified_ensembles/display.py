@@ -7,6 +7,7 @@ names beside them, in their own colour, so that several models on one axes need 
 import numpy as np
 
 from ._certificate import certify, effective_threat, find_ensemble, seen_once
+from .certificates.threats import TIME_THREATS
 from .metrics import certified_accuracy_curve, certified_accuracy_score
 
 __all__ = ["CertifiedAccuracyDisplay"]
@@ -15,8 +16,11 @@ _UNITS = {
     "insertion_deletion": "insertions + deletions of training rows",
     "label_flip": "label flips",
     "replacement": "replaced training rows",
+    "duration": "consecutive hostile periods",
+    "earliness": "hostile newest periods",
 }
-_SOURCES = "hostile sources"
+# What one operation is where not rows are counted, by what decided the partitions.
+_OWNERS = {"source": "hostile sources", "period": "hostile periods"}
 _NO_UNIT = "poisoning operations"
 _YLABEL = "Certified accuracy\n(dashed: clean accuracy)"
 _HEIGHTS = np.linspace(0.04, 0.96, 47)  # where a name may stand beside its curve
@@ -117,8 +121,8 @@ class CertifiedAccuracyDisplay:
         name : str or None, default=None
             Written beside the curve; None is the class name of the ensemble.
         unit : str or None, default=None
-            What one operation is; None takes the words of the threat, or "hostile sources" for
-            an ensemble that was fitted with ``groups``.
+            What one operation is; None takes the words of the threat, or "hostile sources"
+            (periods) for an ensemble that was fitted with ``groups`` (``periods``).
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a figure.
         curve_kwargs : dict or None, default=None
@@ -141,13 +145,14 @@ class CertifiedAccuracyDisplay:
         estimator = seen_once(estimator)
         y_pred, radius = certify(estimator, X, threat)
         ensemble = find_ensemble(estimator)
-        if unit is None and getattr(ensemble, "partitioned_by_", None) == "source":
-            unit = _SOURCES
+        threat = effective_threat(ensemble, threat)
+        if unit is None and threat not in TIME_THREATS:
+            unit = _OWNERS.get(getattr(ensemble, "partitioned_by_", None))
         return cls.from_predictions(
             y,
             y_pred,
             radius,
-            threat=effective_threat(ensemble, threat),
+            threat=threat,
             sample_weight=sample_weight,
             name=type(ensemble).__name__ if name is None else name,
             unit=unit,
