@@ -117,6 +117,10 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Ba
         X, known, (y, groups, *own) = rows_to_fit(self, X, y, groups, *own)
         return X, y, params | dict(zip(by_row, own, strict=True)), groups, known
 
+    @property
+    def _size_in_words(self):
+        return f"n_partitions={self.n_partitions} suggests"
+
     def _sum_up(self, known):
         """Say once what members warned of, which of them failed, and what was left out."""
         for text, category in summed_up(self._members.notes, len(self.estimators_)):
@@ -124,7 +128,7 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Ba
         words = []
         if self.errors_:
             words.append(
-                f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
+                f"The certificate is weaker than {self._size_in_words}: "
                 f"{failures_in_words(self.errors_, len(self.estimators_))}"
             )
         if known is not None:
@@ -335,6 +339,11 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Ba
         True
         """
         check_is_fitted(self)
+        if getattr(self, "periods_", None) is not None:
+            raise ValueError(
+                "collective_certify does not count periods: whoever owns one may bring a member "
+                "that is not there today. Use certify, row by row."
+            )
         if self.aggregation != "plurality":
             raise ValueError(
                 "collective_certify counts plurality votes, got "

@@ -13,6 +13,7 @@ from ._certificate import (
     question_arguments,
     seen_once,
 )
+from .certificates.threats import TIME_THREATS
 from .metrics import certified_accuracy_curve, certified_accuracy_score
 
 __all__ = ["CertifiedAccuracyDisplay"]
@@ -21,8 +22,11 @@ _UNITS = {
     "insertion_deletion": "insertions + deletions of training rows",
     "label_flip": "label flips",
     "replacement": "replaced training rows",
+    "duration": "consecutive hostile periods",
+    "earliness": "hostile newest periods",
 }
-_SOURCES = "hostile sources"
+# What one operation is where not rows are counted, by what decided the partitions.
+_OWNERS = {"source": "hostile sources", "period": "hostile periods"}
 _ANNOTATORS = "hostile annotators"
 _NO_UNIT = "poisoning operations"
 _YLABEL, _DASHED = "Certified accuracy", "(dashed: clean accuracy)"
@@ -138,7 +142,8 @@ class CertifiedAccuracyDisplay:
             Written beside the curve; None is the class name of the ensemble.
         unit : str or None, default=None
             What one operation is; None takes the words of the threat, or "hostile sources"
-            ("hostile annotators" where labels alone may change) after a fit with ``groups``.
+            ("hostile periods" with ``periods``, "hostile annotators" where labels alone may change)
+            after a fit with ``groups``.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a figure.
         curve_kwargs : dict or None, default=None
@@ -162,15 +167,16 @@ class CertifiedAccuracyDisplay:
         asked = question_arguments(target, top_k)
         y_pred, radius = certify(estimator, X, threat, **asked)
         ensemble = find_ensemble(estimator)
-        if unit is None and getattr(ensemble, "partitioned_by_", None) == "source":
-            unit = _SOURCES
+        threat = effective_threat(ensemble, threat)
+        if unit is None and threat not in TIME_THREATS:
+            unit = _OWNERS.get(getattr(ensemble, "partitioned_by_", None))
         if unit is None and getattr(ensemble, "_counts_annotators", False):
             unit = _ANNOTATORS
         return cls.from_predictions(
             y,
             y_pred,
             radius,
-            threat=effective_threat(ensemble, threat),
+            threat=threat,
             sample_weight=sample_weight,
             name=type(ensemble).__name__ if name is None else name,
             unit=unit,

@@ -1,5 +1,7 @@
 """Deep Partition Aggregation: a vote of members that never saw each other's rows."""
 
+import warnings
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -7,14 +9,17 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from ._certificate import Certificate, CertificateWarning
 from ._data.categories import categorical_mask
 from ._data.labels import validate_groups
+from ._data.periods import Timeline, validate_periods
 from ._data.training_rows import TrainingRows
-from ._data.validation import validate_labels
+from ._data.validation import MAX_SEED, check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
 from ._fits import built_aside
-from ._members import PartitionMembers
+from ._members import PartitionMembers, PeriodMembers
 from .certificates import threat_cost
+from .certificates.threats import TIME_THREATS
 from .hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
 
 
@@ -34,7 +39,8 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         scaler, a vocabulary, a search) belongs inside it.
     n_partitions : int, default=50
         Number of partitions. More of them raise the largest possible radius,
-        ``n_partitions // 2``, and leave each member fewer rows.
+        ``n_partitions // 2``, and leave each member fewer rows. With ``fit(..., periods=...)`` it
+        is not looked at, and neither is `hasher`: there is one partition a period.
     hasher : {"content", "pixel_sum"} or callable, default="content"
         What decides the partition of a row: the digest of its values
         (:class:`~certified_ensembles.hashers.ContentHasher`), the paper's sum of integers
@@ -50,7 +56,9 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         d > 1 is finite aggregation [3]_: rows are hashed to ``n_partitions * d`` fine
         partitions, as many members are trained, and each of them on d partitions at
         distances drawn once from `random_state`. Members are as large as without it, there
-        are d times as many, and one row changes d of them.
+        are d times as many, and one row changes d of them. With ``fit(..., periods=...)`` each
+        member is trained on its own period and the d - 1 before it: there are no more members,
+        but they are d times as large, and one row changes d of them.
     n_seeds : int, default=1
         d > 1 trains d members on the rows of each partition, with different seeds, and sums
         their scores (`decision_function`, else `predict_proba`, which one of them it needs)
@@ -75,8 +83,9 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         estimator refuses are then a matter of the members that get them, and rows that have no
         canonical form are left out.
     random_state : int, default=0
-        Member i is trained with ``random_state + i`` in every nested `random_state`. None
-        is refused: an unseeded member has no certificate.
+        Member i is trained with ``random_state + i`` in every nested `random_state`; after
+        ``fit(..., periods=...)`` i is its period. None is refused: an unseeded member has no
+        certificate.
     distinct_seeds : bool, default=True
         If False, all partitions use the same seeds: `random_state` itself, or for
         ``n_seeds=d`` the seeds ``random_state, ..., random_state + d - 1``.
@@ -93,7 +102,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Sorted labels.
-    estimators_ : list of length n_partitions * spread_degree * n_seeds
+    estimators_ : list of length n_partitions * spread_degree * n_seeds, or n_periods * n_seeds
         Fitted members, in partition order, the `n_seeds` members of a partition (for
         `spread_degree` > 1: of a union of them) side by side; None where a partition is
         empty or the member could not be trained. A member that saw a single class is a
@@ -104,9 +113,15 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     partition_ : ndarray of shape (n_train,), int64
         The (fine) partition of every training row, in the order given to :meth:`fit`;
         -1 for a row that was left out (see `on_error`).
+    periods_ : ndarray of shape (n_periods,), int64, or None
+        After ``fit(..., periods=...)`` the period of each member, rising: all from the oldest to
+        the newest one with rows. Members of periods without rows abstain. (A stretch without
+        rows that is longer than there are periods with rows is kept that long, with as many
+        members, which changes no radius.)
     spread_ : ndarray of shape (n_partitions * spread_degree, spread_degree) or None
-        The members that each fine partition takes part in; None for ``spread_degree=1``.
-    partitioned_by_ : {"features", "features and label", "source"}
+        The members that each fine partition takes part in; None for ``spread_degree=1``, and
+        with periods.
+    partitioned_by_ : {"features", "features and label", "source", "period"}
         What decided the partitions, and with it what each operation costs.
     n_features_in_ : int
         Number of features seen in :meth:`fit`. Not set for sequences of strings.
@@ -116,6 +131,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     See Also
     --------
     certified_ensembles.certificates.plurality_radius : The theorem, on arrays.
+    certified_ensembles.certificates.window_radius : That of hostile periods.
     certified_ensembles.audit.check_certificate : Attacks a base estimator of yours.
 
     Notes
@@ -132,6 +148,15 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     - nothing outside the ensemble was fitted on the training rows: no scaler before it in
       a pipeline, no hyperparameter chosen on poisoned data.
 
+    *Periods* [4]_. The member of period p is trained on the rows of ``p - spread_degree + 1, ...,
+    p``, seeded by p, and abstains where p itself has no rows: nothing else decides it, so that a
+    new period adds one member and leaves the others as they are (with `memory` it is the only
+    one trained). Whoever owns w consecutive periods reaches at most ``w + spread_degree - 1``
+    members in a row. It assumes that the period of a row is the truth (the day on which it was
+    received, not the one that it claims), so that nobody moves a row into a period that is not
+    his own. What an attacker owns may be periods without rows, also before the oldest or after
+    the newest one: he may fill them, and each counts as one of his.
+
     The type of a table is not part of a row: one fraction, brought by an attacker, would turn
     all its integers into floats. So members get the numbers of tables (arrays of two axes,
     sparse matrices, dataframes) in double precision. Arrays of more axes (images) keep their
@@ -145,6 +170,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
        Attacks", ICML 2023.
     .. [3] Wang, Levine and Feizi, "Improved Certified Defenses against Data Poisoning with
        (Deterministic) Finite Aggregation", ICML 2022.
+    .. [4] Wang and Feizi, "Temporal Robustness against Data Poisoning", NeurIPS 2023.
 
     Examples
     --------
@@ -167,6 +193,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
 
     _default_threat = "insertion_deletion"
     _empty_remedy = "Use fewer partitions, or a hasher that spreads rows (or sources) more evenly."
+    periods_ = None
 
     def __init__(
         self,
@@ -202,7 +229,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, groups=None, **fit_params):
+    def fit(self, X, y, *, groups=None, periods=None, **fit_params):
         """Partition the rows and train a member on each partition.
 
         Parameters
@@ -215,6 +242,11 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         groups : array-like of shape (n_train,), default=None
             The source of every row (its sender, annotator, vendor, day), if it can be trusted:
             all rows of a source go to one partition, and a radius counts sources.
+        periods : array-like of shape (n_train,), default=None
+            The period of every row, if it can be trusted: whole numbers in the order of time,
+            one for each day, hour or version (dates are numbered by
+            ``dates.astype("datetime64[D]").astype(int)``). There is one member a period, and
+            :meth:`certify` counts hostile periods. Not together with `groups`.
         **fit_params : dict
             Further arguments of the estimator's `fit`, by metadata routing if that is
             enabled. Those of length n_train, such as `sample_weight`, are cut like X; other
@@ -228,8 +260,8 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         Raises
         ------
         ValueError
-            If X, y, groups or a parameter is unusable; the message names it, the value and the
-            remedy.
+            If X, y, groups, periods or a parameter is unusable; the message names it, the value
+            and the remedy.
 
         Warns
         -----
@@ -241,12 +273,16 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         """
         with built_aside(self) as new:
             params = new._member_params(fit_params)
-            X, y, params, groups, known = new._rows_to_fit(X, y, params, groups)
+            trusted = _one_of(groups, periods)
+            X, y, params, trusted, known = new._rows_to_fit(X, y, params, trusted)
             y, new.classes_, new._open_set = validate_labels(new, X, y)
-            new.spread_ = new._draw_spread()
-            new.partition_ = new._assign_partitions(X, y, groups)
-            new._warn_if_empty()
-            members = PartitionMembers(
+            if periods is None:
+                kind, seeds = new._partition_by_hash(X, y, trusted)
+                new._warn_if_empty()
+            else:
+                kind, seeds = new._partition_by_period(X, trusted)
+                new._warn_if_periods_are_sparse()
+            members = kind(
                 new._validate_estimator(),
                 new.classes_,
                 open_set=new._open_set,
@@ -255,11 +291,62 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
                 categorical=categorical_mask(new.categorical_features, X),
                 on_error=new.on_error,
             )
-            seeds = new._validate_seeds(new._n_partitions)
             rows = TrainingRows(X, numbers=None if known is None else np.flatnonzero(known))
             new._fit_members(members, rows, y, seeds, params)
             new._sum_up(known)
         return self
+
+    def _partition_by_hash(self, X, y, groups):
+        """Assign rows to partitions; return the kind of members and their seeds."""
+        self.periods_, self.spread_ = None, self._draw_spread()
+        self.partition_ = self._assign_partitions(X, y, groups)
+        return PartitionMembers, self._validate_seeds(self._n_partitions)
+
+    def _partition_by_period(self, X, periods):
+        """Assign rows to their periods; return the kind of members and their seeds."""
+        check_seed(self.random_state)
+        self.partitioned_by_, self.spread_ = "period", None
+        timeline = Timeline.of(validate_periods(X, periods), self.spread_degree)
+        self.periods_, self.partition_ = timeline
+        self._n_partitions = len(self.periods_)
+        # The seed of a member follows from its period: which one is the oldest, or how many there
+        # are, may be the attacker's choice.
+        firsts = self.periods_ * self.distinct_seeds % (MAX_SEED + 1)
+        seeds = firsts[:, None] * self.n_seeds + np.arange(self.n_seeds)
+        seeds = (seeds + self.random_state) % (MAX_SEED + 1)
+        kind = partial(
+            PeriodMembers,
+            first=int(self.periods_[0]),
+            width=self.spread_degree,
+            steps_seed=int(self.random_state),
+        )
+        return kind, seeds.ravel().tolist()
+
+    def _warn_if_periods_are_sparse(self):
+        n_filled = len(np.unique(self.partition_))
+        if 2 * n_filled < len(self.periods_):
+            warnings.warn(
+                f"The certificate is weaker than {len(self.periods_)} periods suggest: only "
+                f"{n_filled} of those from {self.periods_[0]} to {self.periods_[-1]} have rows, "
+                "and members of the others abstain. Number periods one by one: days from some "
+                "day on, not as 20051231, or weeks in place of days.",
+                CertificateWarning,
+                stacklevel=4,
+            )
+
+    @property
+    def _size_in_words(self):
+        own = super()._size_in_words
+        return own if self.periods_ is None else f"its {len(self.periods_)} periods suggest"
+
+    def _rows_of_member(self):
+        rows = super()._rows_of_member()
+        if self.periods_ is None or self.spread_degree == 1:
+            return rows
+        return [
+            np.concatenate(rows[max(0, j + 1 - self.spread_degree) : j + 1]) if len(own) else own
+            for j, own in enumerate(rows)
+        ]
 
     def _draw_spread(self):
         """Return which members each fine partition takes part in, whatever the data are."""
@@ -284,7 +371,8 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     @property
     def _radius_falls_by_one(self):
         """Whether one operation is known to lower a radius by one at most."""
-        return self.spread_ is None
+        # Windows of time do not add up: two hostile days far apart are no window of two.
+        return self.spread_ is None and self.periods_ is None
 
     def certify(self, X, threat=None, *, target=None, top_k=None):
         """Return predictions and the poisoning that each of them provably survives.
@@ -293,10 +381,15 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         ----------
         X : array-like, sparse matrix, dataframe or sequence of str
             Rows as in :meth:`fit`, n_samples of them.
-        threat : {"insertion_deletion", "label_flip", "replacement"}, default=None
+        threat : {"insertion_deletion", "label_flip", "replacement", "duration", "earliness"}, \
+                default=None
             What the radius counts: inserted plus deleted training rows (the default); rows
             whose label was changed; rows replaced by others. After ``fit(..., groups=...)``
-            it counts sources, each of which may do any of this to any number of its rows.
+            it counts sources, each of which may do any of this to any number of its rows; after
+            ``fit(..., periods=...)`` it counts periods likewise, wherever they are in time.
+            "duration" (with periods only) counts *consecutive* periods, anywhere in time;
+            "earliness" consecutive ones up to the newest (or up to a later one, without rows
+            as yet). Their owner may insert, delete and rewrite any number of rows in them.
         target : label, array-like of shape (n_samples,), or list or set of labels, default=None
             Asks another question: until a named label is predicted. An array names one label a
             row, and of a list none may be predicted. Without `classes` it may also be a label
@@ -317,8 +410,10 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         Raises
         ------
         ValueError
-            If the threat is unknown, `target` is no label that can be predicted, `top_k` no
-            integer of at least 1, or both are given.
+            If the threat is unknown, or counts consecutive periods and the ensemble was fitted
+            without periods, or decides by a run-off. If `target` is no label that can be
+            predicted, `top_k` no integer of at least 1, both are given, or one of them together
+            with a threat that counts consecutive periods.
 
         See Also
         --------
@@ -354,7 +449,38 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         True
         """
         check_is_fitted(self)
+        if threat in TIME_THREATS and self.periods_ is not None:
+            if target is not None or top_k is not None:
+                raise ValueError(
+                    f"target and top_k are not certified for threat={threat!r}. Leave them out, "
+                    "or use a threat that counts periods wherever they are, such as "
+                    "'insertion_deletion'."
+                )
+            return self._certify_in_time(X, threat)
         return self._certify(X, self._operation_cost(threat), target=target, top_k=top_k)
 
+    def _certify_in_time(self, X, threat):
+        """Return predictions, and the numbers of consecutive periods that they survive."""
+        if self.aggregation != "plurality":
+            raise ValueError(
+                f"threat={threat!r} is certified for aggregation='plurality' alone, got "
+                f"aggregation={self.aggregation!r}. Use it, or a threat that counts periods "
+                "wherever they are, such as 'insertion_deletion'."
+            )
+        winner, radius = self._ask(self._members.windows, X, newest=threat == "earliness")
+        return Certificate(self.classes_[winner], radius)
+
     def _operation_cost(self, threat):
-        return threat_cost(threat or self._default_threat, self.partitioned_by_)
+        cost = threat_cost(threat or self._default_threat, self.partitioned_by_)
+        # A period reaches as many members as are trained on it.
+        return cost if self.periods_ is None else cost * self._members.width
+
+
+def _one_of(groups, periods):
+    """Return whatever of the two is given."""
+    if groups is not None and periods is not None:
+        raise ValueError(
+            "groups and periods were both passed: either the source or the period of a row "
+            "decides its partition. Pass what an attacker is meant to own."
+        )
+    return groups if periods is None else periods

@@ -15,6 +15,7 @@ from .masked import MaskedMembers
 from .noisy import NoisyMembers
 from .one_label import OneLabelMembers
 from .partition import LabelMembers, PartitionMembers
+from .periods import PeriodMembers
 from .questions import question_of
 from .smoothers import SmootherMembers
 from .training import names_by_row
@@ -27,6 +28,7 @@ __all__ = [
     "NoisyMembers",
     "OneLabelMembers",
     "PartitionMembers",
+    "PeriodMembers",
     "SmootherMembers",
     "WeighedLabels",
     "count_votes",

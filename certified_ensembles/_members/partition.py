@@ -51,6 +51,8 @@ class PartitionMembers(BaseMembers):
     """
 
     score_methods = ("decision_function", "predict_proba")
+    # The seed of what members share when they answer; None: that of the first of them.
+    steps_seed = None
 
     def __init__(
         self,
@@ -142,11 +144,16 @@ class PartitionMembers(BaseMembers):
         """Return the members to ask, and the sorted labels that they answer with."""
         return self.estimators, self.classes
 
-    def _ask(self, ask, X, **how):
+    def _asked(self):
+        """Return the members to ask, the views of each, and the labels that they answer with."""
         voters, labels = self._voters()
+        return voters, self.views, labels
+
+    def _ask(self, ask, X, **how):
+        voters, views, labels = self._asked()
         seen = np.repeat(self.seen, self.n_seeds, axis=0)
-        how |= {"steps": self.steps, "views": self.views, "fewest": self.fewest}
-        how["on_error"] = self.on_error
+        how |= {"steps": self.steps, "views": views, "fewest": self.fewest}
+        how |= {"on_error": self.on_error, "steps_seed": self.steps_seed}
         how["seeds"] = self.seeds if self.spec.seeds_global_rng else None
         return ask(voters, seen, labels, X, **how)
 

@@ -43,7 +43,7 @@ def iter_ballots(members, seen, classes, X, **how):
     **how
         `steps` (of :func:`stateless_steps`), `views` (of :func:`fit_members`), `fewest` (rows in
         a block of members that go row by row, None for others), `seeds` (of the members, if they
-        may draw when they answer), `n_jobs` and `verbose`.
+        may draw when they answer), `steps_seed` (of the steps, then), `n_jobs` and `verbose`.
 
     Yields
     ------
@@ -136,6 +136,7 @@ def _iter_spans(
     verbose=0,
     on_error=None,
     seeds=None,
+    steps_seed=None,
 ):
     """Yield ``(places of members, their answers)`` of all views, some blocks at a time.
 
@@ -149,7 +150,7 @@ def _iter_spans(
     groups = _by_view(voters, views)
     transform = partial(_transform, steps)
     if steps and seeds is not None:
-        transform = seeded(transform, seeds[0])
+        transform = seeded(transform, seeds[0] if steps_seed is None else steps_seed)
     shared = (transform, n_jobs if steps else 1)
     n = X.shape[0] if on_device else len(X)
 
@@ -279,6 +280,11 @@ def _behind(member, n_steps):
     if n_steps == 0 and isinstance(member, Pipeline) and len(member) > 1:
         return member  # a slice would be a new pipeline
     return without_steps(member, n_steps)
+
+
+def are_linear(members, steps):
+    """Say whether members answer by products, behind the steps that all share."""
+    return _voters(members, steps)[1]
 
 
 def take_device_rows(members, steps):

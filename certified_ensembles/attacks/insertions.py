@@ -108,10 +108,11 @@ def insert_rows(
     for name, value in {"rows_per_partition": rows_per_partition, "max_tries": max_tries}.items():
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
-    if ensemble.partitioned_by_ == "source":
+    trusted = {"source": "groups", "period": "periods"}.get(ensemble.partitioned_by_)
+    if trusted is not None:
         raise ValueError(
-            "The ensemble was fitted with groups: the source of a row decides its partition, not "
-            "its content. This attack needs one that was fitted without."
+            f"The ensemble was fitted with {trusted}: they decide the partition of a row, not its "
+            "content. This attack needs one that was fitted without."
         )
     if n_rows(x_test) != 1:
         raise ValueError(f"x_test must be one row, got {n_rows(x_test)}: pass X_test[i : i + 1].")

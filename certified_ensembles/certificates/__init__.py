@@ -16,6 +16,7 @@ from .runoff_targets import run_off_target_radius
 from .smoothing import chernoff_log_error
 from .targets import target_radius, top_k_radius
 from .threats import threat_cost
+from .windows import survives_members, window_radius
 
 __all__ = [
     "CollectiveCertificate",
@@ -37,8 +38,10 @@ __all__ = [
     "priced_top_k_radius",
     "run_off_radius",
     "run_off_target_radius",
+    "survives_members",
     "target_radius",
     "threat_cost",
     "top_k_radius",
     "turning_prices",
+    "window_radius",
 ]

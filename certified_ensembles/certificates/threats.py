@@ -1,6 +1,8 @@
 """The operations of an attacker, and how many members one of them can change."""
 
-THREATS = ("insertion_deletion", "label_flip", "replacement")
+# Threats that own all of some consecutive periods: a window in time, not a number of members.
+TIME_THREATS = ("duration", "earliness")
+THREATS = ("insertion_deletion", "label_flip", "replacement", *TIME_THREATS)
 
 
 # The number of members that one operation of each threat can change, by what decides a row's
@@ -9,6 +11,7 @@ _COSTS = {
     "features and label": (1, 2, 2),
     "features": (1, 1, 2),
     "source": (1, 1, 1),
+    "period": (1, 1, 1),
 }
 
 
@@ -19,9 +22,10 @@ def threat_cost(threat, decided_by):
     ----------
     threat : {"insertion_deletion", "label_flip", "replacement"}
         Insert or delete one row; change the label of one row; replace one row by another.
-    decided_by : {"features and label", "features", "source"}
-        What decides the partition of a row. For "source" an operation is anything done to
-        any number of rows of one source.
+    decided_by : {"features and label", "features", "source", "period"}
+        What decides the partition of a row. For "source" and "period" an operation is anything
+        done to any number of rows of one source, or of one period. Where each member is trained
+        on several periods, it costs as many times more.
 
     Returns
     -------
@@ -31,7 +35,7 @@ def threat_cost(threat, decided_by):
     Raises
     ------
     ValueError
-        If the threat is unknown.
+        If the threat is unknown, or one of time, which :func:`window_radius` answers.
 
     Examples
     --------
@@ -41,4 +45,10 @@ def threat_cost(threat, decided_by):
     """
     if threat not in THREATS:
         raise ValueError(f"threat={threat!r} is unknown: pass one of {list(THREATS)}.")
+    if threat in TIME_THREATS:
+        raise ValueError(
+            f"threat={threat!r} counts consecutive periods, not operations of a fixed cost. It is "
+            "certified row by row, by certify of a DeepPartitionAggregation that was fitted with "
+            "periods: fit(X, y, periods=...)."
+        )
     return _COSTS[decided_by][THREATS.index(threat)]
