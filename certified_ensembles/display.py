@@ -141,9 +141,8 @@ class CertifiedAccuracyDisplay:
         name : str or None, default=None
             Written beside the curve; None is the class name of the ensemble.
         unit : str or None, default=None
-            What one operation is; None takes the words of the threat, or "hostile sources"
-            ("hostile periods" with ``periods``, "hostile annotators" where labels alone may change)
-            after a fit with ``groups``.
+            What one operation is; None takes the words of the threat, or those of who owns rows:
+            hostile sources, periods or annotators after a fit with ``groups`` or ``periods``.
         ax : matplotlib Axes or None, default=None
             Where to draw; None makes a figure.
         curve_kwargs : dict or None, default=None

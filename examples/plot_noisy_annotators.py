@@ -61,8 +61,8 @@ def load():
 #
 # Then against annotators. ``fit(X, y, groups=annotators)`` says who wrote which label, and a
 # radius counts hostile annotators, who may rewrite *all* of their labels. One could also divide
-# the first radius by 50 (dotted). But the worst 50 labels are not in one hand: most reviews of an annotator
-# have little to do with the film in question.
+# the first radius by 50 (dotted). But the worst 50 labels are not in one hand: most reviews of an
+# annotator have little to do with the film in question.
 
 PAPER = {1: 0.7585, 10: 0.7034, 25: 0.6469, 50: 0.5806, 100: 0.5392, 200: 0.4804, 300: 0.4412}
 
