@@ -126,7 +126,7 @@ def main():
     seconds, repeats = (0.2, 1) if args.fast else (args.seconds, args.repeats)
     about = machine_line() + f"\nmedians of {repeats} interleaved runs of {seconds:g} s each"
     print(about, flush=True)
-    header = ["Members", "who", *(f"{n} threads" for n in args.threads)]
+    header = ["Members", "who", *(f"{n} thread{'s' * (n > 1)}" for n in args.threads)]
     lines, results = [], {}
     for name in args.only:
         with threadpool_limits(1):

@@ -408,7 +408,7 @@ def main():
     print("\n" + (f"NOT as it should be: {', '.join(bad)}" if bad else "All as it should be."))
     if args.output:
         rows = [[what, figure] for what, figure in figures.items()]
-        text = table(["Figure", ""], rows) + "\n" + table(header, lines)
+        text = table(["Figure", "number"], rows) + "\n" + table(header, lines)
         tenths = [round(float(part.mean())) for part in np.array_split(memory, 10)]
         save("soak", figures | {"memory in each tenth (MB)": tenths}, args.output)
         write_table("soak", about, text, args.output)
