@@ -272,5 +272,6 @@ def _with_earlier_periods(taken, gap, width):
     n_members = taken.shape[1] - 1
     ends = np.arange(width - 1, max(n_members, width - 1) + 1)  # members reached
     first = taken[:, np.minimum(ends, n_members)]
-    n_earlier = np.maximum(gap - first + 1, ends == width - 1)  # a window owns one at least
+    # Each earlier period adds a member that abstains today, of power 1.
+    n_earlier = np.maximum(gap - first + 1, 0)
     return (ends - width + n_earlier).min(axis=1)

@@ -64,6 +64,8 @@ def random_ballot(rng, n_members, n_classes):
     ballot[rng.random(n_members) < rng.random()] = rng.integers(n_classes)
     if rng.random() < 0.3:  # the past and the present disagree
         ballot.sort()
+    elif rng.random() < 0.3:  # every week is like the one before
+        ballot = np.tile(ballot[: rng.integers(2, 5)], 4)[:12]
     return ballot
 
 
@@ -73,9 +75,8 @@ def test_known_sets_equal_brute_force(n_classes, open_set):
     rng = np.random.default_rng(n_classes)
     found = set()
     for _ in range(160):
-        n_members = int(rng.integers(1, 8))
-        ballot = random_ballot(rng, n_members, n_classes)
-        members = rng.random((6, n_members)) < rng.random((6, 1))
+        ballot = random_ballot(rng, int(rng.integers(1, 8)), n_classes)
+        members = rng.random((6, len(ballot))) < rng.random((6, 1))
         survives = survives_members(ballot[None], members, n_classes, open_set=open_set)
         assert (survives.shape, survives.dtype) == ((1, 6), bool)
         for owned, said in zip(members, survives[0], strict=True):
@@ -139,6 +140,13 @@ def test_periods_to_come_can_be_worse_than_those_that_are_there():
     ballots = [[1] * 5 + [0] * 3]
     assert window_radius(ballots, 2, newest=True).tolist() == [3]
     assert window_radius(ballots, 2, newest=True, open_ends=True).tolist() == [1]
+
+
+def test_windows_that_begin_before_the_first_period_can_be_the_worst():
+    weeks = [[0, 0, 1] * 4]  # two of each week for 0
+    assert window_radius(weeks, 2).tolist() == [3]
+    assert window_radius(weeks, 2, open_ends=True).tolist() == [2]
+    assert longest_window(np.array(weeks[0]), 2, 1, False, False, True) == 2
 
 
 def definition(ballot, n_classes, width, newest):

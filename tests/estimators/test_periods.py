@@ -163,6 +163,20 @@ def test_scores_of_linear_members_do_not_depend_on_which_day_is_the_oldest(first
         np.testing.assert_array_equal(fewer.ballots(X), clf.ballots(X)[:, shared])
 
 
+@pytest.mark.parametrize("n_seeds", [1, 2])
+@pytest.mark.parametrize("first", [0, 12_001, CYCLE - 1, -5])
+def test_the_place_of_a_member_in_products_follows_from_its_day(first, n_seeds):
+    days = first + np.arange(400) // 20
+    clf = dpa(RidgeClassifier(), n_seeds=n_seeds).fit(X, Y, periods=days)
+    voters, views, _ = clf._members._asked()
+    assert len(voters) == len(views)
+    assert len(voters) % CYCLE == 0
+    place = {id(voter): i for i, voter in enumerate(voters)}
+    for i, member in enumerate(clf.estimators_):
+        day, seed = clf.periods_[i // n_seeds], i % n_seeds
+        assert place[id(member)] % CYCLE == (day * n_seeds + seed) % CYCLE
+
+
 def test_places_in_products_repeat_with_the_cycle():
     for most in (scoring._STACKED, scoring._STACKED_WIDE):
         assert CYCLE % most == 0
@@ -293,7 +307,7 @@ class Counted(GaussianNB):
 # ---------------------------------------------------------------- gaps
 
 
-@pytest.mark.parametrize("gap", [30, 1_000, 10**12])
+@pytest.mark.parametrize("gap", [30, 245, 1_000, 10**12])
 @pytest.mark.parametrize("width", [1, 3])
 def test_a_long_gap_is_cut_and_changes_no_radius(gap, width):
     apart = DAYS + gap * (DAYS >= 12_013)
