@@ -106,12 +106,11 @@ def compare(words_train, y_train, words_test, y_test):
     if not FAST:
         labels.plot(*zip(*PAPER.items(), strict=True), "o", color="0.35", mfc="white", mew=1.5)
         labels.annotate(
-            "best of\nthe paper",
+            "best of the paper",
             (300, 0.4412),
-            (9, 5),
-            textcoords="offset points",
-            va="top",
+            (1100, 0.62),
             color="0.35",
+            arrowprops={"arrowstyle": "-", "color": "0.6"},
         )
     labels.set_title(f"Film reviews, {N_TRAIN:,} labels")
     people.set_title(f"{N_TRAIN // EACH} annotators, {EACH} reviews each")

@@ -35,13 +35,15 @@ NB = GaussianNB(var_smoothing=1e-2)
 # ---------------------------------------------------------------- everything that they can write
 
 
-# Two clusters. The last three rows are copies, which two annotators have labelled.
+# Two clusters. Three rows are copies, which three annotators have labelled.
 ROWS = np.array(
     [[0, 0, 1], [0, 1, 0], [1, 0, 0], [7, 7, 6], [6, 7, 7], [8, 6, 7], [8, 6, 7], [8, 6, 7]]
 ).astype(float)
 TEST = np.array([[0, 0, 0], [2, 2, 2], [3, 4, 4], [7, 7, 7], [9, 9, 9]], dtype=float)
 LABELS = [[0, 0, 0, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]]
 ANNOTATORS = np.array(["bo", "cy", "ann", "dee", "ann", "cy", "bo", "cy"])
+ORDER = [3, 0, 7, 5, 1, 6, 4, 2]  # not the canonical one
+ROWS, ANNOTATORS, LABELS = ROWS[ORDER], ANNOTATORS[ORDER], np.array(LABELS)[:, ORDER]
 
 EXACT = {
     "ridge": LabelFlipSmoothingClassifier(RidgeClassifier(0.5)),
@@ -215,6 +217,15 @@ def test_neighbours_agree_with_the_smoother_of_their_votes():
     ]
     for one, other in zip(*answers, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_no_label_decides_which_copies_of_a_row_are_among_the_nearest():
+    rows, who = np.zeros((6, 1)), np.array(["ann", "bo", "cy", "dee", "dee", "dee"])
+    clf = CertifiedKNeighborsClassifier(3, classes=[0, 1])
+    assert clf.fit(rows, np.ones(6, int), groups=who).certify(rows[:1]).radius.tolist() == [1]
+    # Ordered by label, the three copies of one annotator would come first when he writes 0.
+    for hostile in np.unique(who):
+        assert clf.fit(rows, np.where(who == hostile, 0, 1), groups=who).predict(rows[:1]) == [1]
 
 
 # ---------------------------------------------------------------- partitions of annotators
