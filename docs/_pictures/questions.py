@@ -2,8 +2,8 @@
 
     python docs/_pictures/questions.py [docs/_static]
 
-Lines and words are neither light nor dark, and there is no background: the pictures can be read on a
-light page and on a dark one.
+Lines and words are neither light nor dark, and there is no background: the pictures can be read on
+a light page and on a dark one.
 """
 
 import sys
@@ -92,17 +92,25 @@ def main(folder):
     run_off = DeepPartitionAggregation(
         n_partitions=100, aggregation="run_off", classes=range(10)
     ).fit(X_train, y_train)
-    budgets = np.arange(5, 41, 5)
+    both = {"plurality": clf, "run-off": run_off}
+    together(folder / "questions_collective.svg", both, X_test, y_test)
+
+
+def together(path, ensembles, X, y, n=150):
+    """Draw how many predictions survive one attacker, and how many radii say so."""
     fig, ax = plt.subplots(figsize=(6.2, 3.1), layout="constrained")
-    for name, ensemble, color in zip(("plurality", "run-off"), (clf, run_off), COLORS, strict=False):
-        found = [ensemble.collective_certify(X_test[:150], int(b), y=y_test[:150]) for b in budgets]
-        ax.plot(budgets, [f.certified for f in found], color=color, lw=2, label=f"{name}, together")
-        own = [f.pointwise for f in found]
-        ax.plot(budgets, own, color=color, lw=2, ls=":", label=f"{name}, row by row")
-    ax.set(xlabel="Insertions + deletions, one budget for all rows", ylabel="Of 150 test rows")
-    ax.set_ylim(0, 150)
+    budgets = np.arange(5, 41, 5)
+    for (name, clf), color in zip(ensembles.items(), COLORS, strict=False):
+        found = [clf.collective_certify(X[:n], int(b), y=y[:n]) for b in budgets]
+        for what, style in (("certified", "-"), ("pointwise", ":")):
+            label = f"{name}, " + ("together" if what == "certified" else "row by row")
+            shares = [getattr(one, what) / n for one in found]
+            ax.plot(budgets, shares, color=color, linewidth=2, linestyle=style, label=label)
+    ax.set(xlabel="Insertions + deletions, one budget for all rows", ylabel="Share of test rows")
+    ax.set_ylim(0, 1.02)
     ax.legend(frameon=False, labelcolor=INK)
-    fig.savefig(folder / "questions_collective.svg", transparent=True, metadata={"Date": None})
+    fig.savefig(path, transparent=True, metadata={"Date": None})
+    plt.close(fig)
 
 
 if __name__ == "__main__":
