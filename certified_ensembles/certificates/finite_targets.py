@@ -55,8 +55,8 @@ def finite_target_radius(ballots, spread, n_classes, target, *, open_set=False):
     if its own vote was for a class of S, and nothing if it was for t. A partition's power is the
     sum over the members that it reaches; no attack succeeds before the strongest partitions
     close the sum [1]_. The sets tried are the s classes furthest ahead, s = 1, 2, ... The radius
-    is also at least that of `target_radius` divided by the degree, which makes it exact where
-    each member has one partition of its own. Otherwise it is a lower bound.
+    is also at least that of the winner, and that of `target_radius` divided by the degree, which
+    makes it exact where each member has one partition of its own. Otherwise it is a lower bound.
 
     References
     ----------
@@ -77,7 +77,9 @@ def finite_target_radius(ballots, spread, n_classes, target, *, open_set=False):
     votes = _count(ballots, n_classes)
     targets = check_target(target, *votes.shape)
     each = [_radius_of_target(ballots, votes, _Powers(reached), t) for t in targets]
-    return np.min(each, axis=0)
+    # A target that wins has passed the winner, new labels or not.
+    winner, steady = finite_aggregation_radius(ballots, spread, n_classes)
+    return np.where(winner == targets, -1, np.maximum(each, steady)).min(axis=0)
 
 
 def finite_top_k_radius(ballots, spread, n_classes, label, k, *, open_set=False):
@@ -170,9 +172,7 @@ def _radius_of_target(ballots, votes, powers, t):
     degree, n_partitions = powers.spread.shape
     n_samples, n_classes = votes.shape
     gaps = gaps_of_target(votes, t)
-    # Among equals the winner comes first: so the radius is no smaller than the winner's own.
-    first = np.arange(n_classes) == votes.argmax(axis=1)[:, None]
-    order = np.lexsort((~first, -gaps), axis=1)[:, : n_classes - 1]
+    order = np.argsort(-gaps, axis=1, kind="stable")[:, : n_classes - 1]
     sums = np.cumsum(np.take_along_axis(gaps, order, axis=1), axis=1)
     least = np.zeros(n_samples, dtype=np.int64)
     for part in powers.blocks(n_samples):

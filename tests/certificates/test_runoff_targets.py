@@ -73,6 +73,37 @@ def test_no_attack_on_partitions_within_the_radius_makes_the_target_win():
             assert steady[0] <= radius <= exact_radius(scores, t, spread=spread)
 
 
+def definition(scores, t, steady, n_new):
+    """Return the radius of the docstring, by counting."""
+    scores = np.hstack([np.full((len(scores), n_new), -np.inf), scores])
+    rankings = [r for r in map(ranking_of, scores) if r is not None]
+    n_classes, t = scores.shape[1], t + n_new
+    votes = [sum(r[0] == c for r in rankings) for c in range(n_classes)]
+    ways = []
+    for a in set(range(n_classes)) - {t}:
+        # A new label in the final beside t takes nobody's place in round one.
+        passed = [c for c in range(n_new, n_classes) if c not in (a, t)]
+        lead = sum(1 if r.index(a) < r.index(t) else -1 for r in rankings) + (a < t)
+        m = 0
+        while 2 * m < lead or m < sum(max(0, votes[c] - (votes[t] + m - (c < t))) for c in passed):
+            m += 1
+        ways.append(m)
+    return max(steady, min(min(ways, default=len(scores) + 1) - 1, len(scores)))
+
+
+@pytest.mark.parametrize("open_set", [False, True])
+def test_radius_is_the_bound_of_the_docstring(open_set):
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        n_classes = int(rng.integers(1, 5))
+        scores = random_scores(rng, int(rng.integers(1, 10)), n_classes)
+        t = int(rng.integers(n_classes))
+        winner, steady = run_off_radius(scores[None], open_set=open_set)
+        if winner[0] != t:
+            (radius,) = run_off_target_radius(scores[None], t, open_set=open_set)
+            assert radius == definition(scores, t, steady[0], int(open_set)), (scores.tolist(), t)
+
+
 def test_targets_far_behind_are_farther_than_another_winner():
     rng = np.random.default_rng(2)
     scores = rng.normal([2.0, 1.6, 0, -2], size=(50, 30, 4))
