@@ -17,6 +17,7 @@ from ._certificate import CertificateWarning
 from ._data.blocks import _TABLE_BYTES, row_blocks
 from ._data.canonical import canonical_bytes, canonical_order, canonical_parts
 from ._data.containers import as_table, take
+from ._data.labels import number_groups
 from ._data.out_of_core import forget_pages, is_stored
 from ._data.table import Table
 from ._jobs import in_turn
@@ -377,3 +378,38 @@ def label_free_partition(partitioner, X, index, n_partitions):
             f"{hashes.shape} for {len(first)} rows; it must return one integer a row."
         )
     return residues(hashes, n_partitions)[index]
+
+
+def annotator_partition(partitioner, groups, n_partitions):
+    """Return numbers of the annotators of all labels, and the partitions that they decide.
+
+    Parameters
+    ----------
+    partitioner : "sorted", "content" or a ContentHasher
+        Annotators are sorted and dealt out in turn, or their names are hashed.
+    groups : Table
+        The annotator of every label, as `validate_groups` returns it.
+    n_partitions : int
+
+    Returns
+    -------
+    annotator, partition : ndarrays of shape (n_train,), int64
+
+    Raises
+    ------
+    ValueError
+        If the partitioner asks for the features of rows.
+    """
+    annotator = number_groups(groups)
+    if isinstance(partitioner, str) and partitioner == "sorted":
+        return annotator, annotator % n_partitions
+    by_name = isinstance(partitioner, str) and partitioner == "content"
+    hasher = ContentHasher() if by_name else partitioner
+    if not isinstance(hasher, ContentHasher):
+        raise ValueError(
+            f"groups=... makes the annotator decide the partition, and partitioner={partitioner!r} "
+            "asks for the features to do so. Set partitioner='sorted' (annotators are dealt out "
+            "in turn) or 'content' (by a hash of their names)."
+        )
+    names_alone = ContentHasher(key=hasher.key)
+    return annotator, assign_partitions(names_alone, groups, annotator, n_partitions)

@@ -13,13 +13,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._data.categories import categorical_mask
-from ._data.labels import number_groups, validate_groups
+from ._data.labels import validate_groups
 from ._data.validation import check_seed, validate_labels
 from ._ensemble import BasePartitionEnsemble
 from ._fits import built_aside
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
 from ._spec import cache_report
-from .hashers import ContentHasher, assign_partitions, label_free_partition
+from .hashers import annotator_partition, label_free_partition
 from .representations._label_free import LabelFreeFeatures
 
 
@@ -265,12 +265,16 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             X, y, params, groups, known = new._rows_to_fit(X, y, params, groups)
             y, new.classes_, new._open_set = validate_labels(new, X, y)
             check_seed(new.random_state)
-            new._counts_annotators = groups is not None
+            operations = new._partition_annotators(X, groups)
             members = new._choose_members(X, params)
             rows = new._fit_representation(X)
             one_label = new.n_partitions == "n_samples"
             new._n_partitions = rows.index.max() + 1 if one_label else new.n_partitions
-            operations = new._assign_partitions(X, rows, groups)
+            if operations is None:
+                operations = rows.index
+                new.partition_ = label_free_partition(
+                    new.partitioner, X, operations, new._n_partitions
+                )
             new._warn_if_empty()
             seeds = [new.random_state] if one_label else new._validate_seeds(new._n_partitions)
             if known is not None:
@@ -281,29 +285,28 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             new._sum_up(known)
         return self
 
-    def _assign_partitions(self, X, rows, groups):
-        """Set ``partition_``, and return the number of the operation that changes each label."""
+    def _partition_annotators(self, X, groups):
+        """Set ``partition_`` by annotators, and return their numbers, if there are groups."""
+        self._counts_annotators = groups is not None
         if groups is None:
-            self.partition_ = label_free_partition(
-                self.partitioner, X, rows.index, self._n_partitions
+            return None
+        if self.n_partitions == "n_samples":
+            raise ValueError(
+                'groups=... needs partitions of annotators, and n_partitions="n_samples" makes a '
+                "member of each label. Set a number of partitions, or use "
+                "LabelFlipSmoothingClassifier with the same estimator and groups: there the "
+                "votes of single labels are counted by annotators, exactly."
             )
-            return rows.index
         groups = validate_groups(X, groups)
-        annotator = number_groups(groups)
-        hasher = ContentHasher() if self.partitioner == "content" else self.partitioner
-        if isinstance(hasher, ContentHasher):
-            hasher = ContentHasher(key=hasher.key)
-            self.partition_ = assign_partitions(hasher, groups, annotator, self._n_partitions)
-        else:
-            self.partition_ = annotator % self._n_partitions
+        annotator, self.partition_ = annotator_partition(
+            self.partitioner, groups, self.n_partitions
+        )
         return annotator
 
     def _choose_members(self, X, params):
         """Return the untrained members of the kind that the parameters ask for."""
         how = {"open_set": self._open_set, "memory": self.memory, "on_error": self.on_error}
         how["categorical"] = self._categorical(X)
-        if self._counts_annotators:
-            self._check_groups()
         if self.n_partitions == "n_samples":
             self._refuse('n_partitions="n_samples"', params, partitioner="sorted")
             return OneLabelMembers(self.estimator, self.classes_, **how)
@@ -313,23 +316,6 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
             return SmootherMembers(estimator, self.classes_, **how)
         kind = MaskedMembers if self.unlabeled == "mask" else LabelMembers
         return kind(estimator, self.classes_, n_seeds=self.n_seeds, **how)
-
-    def _check_groups(self):
-        """Refuse what partitions by annotators do not go with."""
-        if self.n_partitions == "n_samples":
-            raise ValueError(
-                'groups=... needs partitions of annotators, and n_partitions="n_samples" makes a '
-                "member of each label. Set a number of partitions, or use "
-                "LabelFlipSmoothingClassifier with the same estimator and groups: there the "
-                "votes of single labels are counted by annotators, exactly."
-            )
-        hashes_names = isinstance(self.partitioner, ContentHasher)
-        if not hashes_names and self.partitioner not in ("sorted", "content"):
-            raise ValueError(
-                f"groups=... makes the annotator decide the partition, and partitioner="
-                f"{self.partitioner!r} asks for the features to do so. Set partitioner='sorted' "
-                "(annotators are dealt out in turn) or 'content' (by a hash of their names)."
-            )
 
     def _categorical(self, X):
         """Return which columns reach members as categories."""
