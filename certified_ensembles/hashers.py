@@ -408,8 +408,8 @@ def annotator_partition(partitioner, groups, n_partitions):
     if not isinstance(hasher, ContentHasher):
         raise ValueError(
             "groups=... makes the annotator decide the partition, and partitioner="
-            f"{partitioner!r} asks for the features to do so. Set partitioner='sorted' (annotators "
-            "are dealt out in turn) or 'content' (by a hash of their names)."
+            f"{partitioner!r} asks for the features to do so. Set partitioner='sorted' "
+            "(annotators are dealt out in turn) or 'content' (by a hash of their names)."
         )
     names_alone = ContentHasher(key=hasher.key)
     return annotator, assign_partitions(names_alone, groups, annotator, n_partitions)
