@@ -268,7 +268,9 @@ DeepPartitionAggregation(Member(), 3).fit(X, y)
 import torch
 here = torch.get_num_threads()
 elsewhere = []
-threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads())).start()
+thread = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
+thread.start()
+thread.join()
 torch.set_num_threads(3)
 
 def ask():
