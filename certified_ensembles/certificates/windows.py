@@ -72,7 +72,9 @@ def survives_members(ballots, members, n_classes, *, open_set=False):
     votes = _count(ballots, n_classes)
     winner = votes.argmax(axis=1)
     survives = np.empty((len(ballots), len(owned)), dtype=bool)
-    for rows in row_blocks(len(ballots), n_classes * len(owned) + ballots.shape[1]):
+    # Products of fewer rows take longer on several threads than on one.
+    n_numbers = n_classes * len(owned) + ballots.shape[1]
+    for rows in row_blocks(len(ballots), n_numbers, 1 << 22):
         # Votes that the attacker does not touch, of shape (n_classes, n_rows, n_sets).
         left = np.stack([(ballots[rows] == m).astype(np.float32) @ free for m in range(n_classes)])
         c, every = winner[rows], np.arange(rows.stop - rows.start)

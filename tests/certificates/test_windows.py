@@ -188,7 +188,7 @@ def test_blocks_do_not_change_the_answer(monkeypatch, open_ends):
     radius = window_radius(ballots, 4, width=2, open_ends=open_ends)
     survives = survives_members(ballots, members, 4)
     cut = windows.row_blocks
-    monkeypatch.setattr(windows, "row_blocks", lambda n, _: cut(n, 1, 7))
+    monkeypatch.setattr(windows, "row_blocks", lambda n, *_: cut(n, 1, 7))
     np.testing.assert_array_equal(window_radius(ballots, 4, width=2, open_ends=open_ends), radius)
     np.testing.assert_array_equal(survives_members(ballots, members, 4), survives)
 
