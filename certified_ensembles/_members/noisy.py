@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._data.containers import own_copy
 from .._deterministic import one_thread
 from .._jobs import in_turn, progress
 from .._spec import cache_report
@@ -125,5 +126,6 @@ class NoisyMembers(PartitionMembers):
 
 
 def _fit_draw(job, store):
+    # The draws share their rows, and the steps of a pipeline may write on what they get.
     with one_thread:
-        return train([job], store)[0]
+        return train([job._replace(X=own_copy(job.X))], store)[0]

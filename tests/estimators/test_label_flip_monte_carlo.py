@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import GaussianRandomProjection
 from sklearn.tree import DecisionTreeClassifier
 
@@ -51,6 +52,18 @@ def test_monte_carlo_abstains_where_members_disagree():
         KNeighborsClassifier(3), certificate="monte_carlo", noise=0.45, n_draws=20
     ).fit(X, y)
     assert (clf.certify(X).radius == -1).any()
+
+
+@pytest.mark.filterwarnings(KNOWN_SEED)
+@pytest.mark.parametrize("scaler", [StandardScaler(), StandardScaler(copy=False)])
+def test_steps_that_write_on_their_rows_leave_those_of_the_next_draw_alone(scaler):
+    X, y = load_iris(return_X_y=True)
+    for head in (DecisionTreeClassifier(), LogisticRegression()):
+        clf = LabelFlipSmoothingClassifier(
+            make_pipeline(scaler, head), certificate="monte_carlo", n_draws=3
+        )
+        for member in clf.fit(X, y).estimators_:
+            np.testing.assert_allclose(member[0].mean_, X.mean(axis=0))
 
 
 def test_monte_carlo_takes_text_and_supervised_pipelines():
