@@ -89,7 +89,7 @@ def taking_notes():
     before = getattr(_HERE, "notes", None)
     _HERE.notes = []
     try:
-        with listening:
+        with listening():
             yield _HERE.notes
     finally:
         _HERE.notes = before

@@ -137,7 +137,7 @@ class KernelRidgeClassifier(OneFitMixin, ClassifierMixin, BaseEstimator):
             targets = (codes[:, None] == np.arange(len(new.classes_))).astype(np.float64)
             targets = np.tile(targets, (n_views, 1))
             new.intercept_ = targets.mean(axis=0)
-            with one_thread:
+            with one_thread():
                 new._maps = [
                     _BlockKernel(rows[:, block], width, new.n_components, new.whitening)
                     for block, width in zip(new._blocks, widths, strict=True)

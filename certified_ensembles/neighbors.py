@@ -173,7 +173,7 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
         """Return the places of the nearest training rows, the nearest first."""
         X = self._validate_rows(X, reset=False)
 
-        @one_thread
+        @one_thread()
         def nearest(start):
             return self._nearest.find(X[start : start + _BLOCK_ROWS], n_nearest)
 

@@ -58,7 +58,7 @@ def map_blocks(
         For one block after the other, in order.
     """
 
-    @one_thread
+    @one_thread()
     def apply(rows, index):
         block = take(X, index)
         answers = function(block) if view is None else view.answers(function, block)

@@ -5,11 +5,15 @@ import os
 import threading
 
 
-class ProcessWide(contextlib.ContextDecorator):
-    """Context that the first of several threads begins and the last one ends, also nested.
+class ProcessWide:
+    """What the first of several threads begins and the last one ends, by contexts that may nest.
 
-    A subclass says what happens then. Each of these steps runs under one lock, and each may be
-    taken twice: where an interrupt ends :meth:`__enter__`, what has begun is ended.
+    A call returns a context, which is a decorator as well. It is a generator, since Python ends a
+    generator that is given up: a ``with`` of another kind is left for good without its exit where
+    an interrupt comes just before.
+
+    A subclass says what happens. Each of its steps runs under one lock, and each may be taken
+    twice: where an interrupt comes on the way in, what has begun is ended.
 
     In a forked child there is one thread left. What the others had begun is ended there, so that
     no setting of theirs stays for good, and no lock that one of them held.
@@ -20,23 +24,30 @@ class ProcessWide(contextlib.ContextDecorator):
         self._n_inside = 0
         _shared.append(self)
 
-    def __enter__(self):
+    @contextlib.contextmanager
+    def __call__(self):
+        self._come_in()
+        try:
+            yield
+        finally:
+            self._go_out()
+
+    def _come_in(self):
         if self.depth:
             self._again()
             self._here.depth += 1
-        else:
-            with self._lock:
-                try:
-                    if self._n_inside == 0:
-                        self._begin()
-                    self._arrive()
-                    self._n_inside, self._here.depth = self._n_inside + 1, 1
-                except BaseException:
-                    self._leave()
-                    raise
-        return self
+            return
+        with self._lock:
+            try:
+                if self._n_inside == 0:
+                    self._begin()
+                self._arrive()
+                self._n_inside, self._here.depth = self._n_inside + 1, 1
+            except BaseException:
+                self._leave()
+                raise
 
-    def __exit__(self, *exception):
+    def _go_out(self):
         self._here.depth -= 1
         if self._here.depth == 0:
             with self._lock:

@@ -187,7 +187,7 @@ def _over_stacks(consume, members, classes, blocks, n_jobs):
     parts = [(stack, 0, len(blocks)) for stack in stacks[:n_whole]]
     parts += [(stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
 
-    @one_thread
+    @one_thread()
     def work(stack, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
             weights = _StackWeights(tables[stack], width, n_features, dtype)

@@ -236,5 +236,5 @@ def _fit_masked_member(spec, estimator, X, masked, classes, params, seed, digest
             f"n_partitions. {remedy('such members')}"
         )
 
-    with one_thread, taking_notes() as notes, in_name_of(index):
+    with one_thread(), taking_notes() as notes, in_name_of(index):
         return attempt(train_one, note, abstain), notes

@@ -92,7 +92,7 @@ class NoisyMembers(PartitionMembers):
                 job = Job.of(self.spec, member, rows, self.classes[noisy], {}, seeds[i])
                 yield job, self.spec.store
 
-        with cache_report() as report, one_thread:
+        with cache_report() as report, one_thread():
             bar = progress(in_turn(_fit_draw, calls(), n_jobs), len(seeds), "fit", verbose)
             self.estimators = stored(list(counting_kept(bar, report)), self.spec.store)
         self.seeds, self.noise = seeds, noise
@@ -127,5 +127,5 @@ class NoisyMembers(PartitionMembers):
 
 def _fit_draw(job, store):
     # The draws share their rows, and the steps of a pipeline may write on what they get.
-    with one_thread:
+    with one_thread():
         return train([job._replace(X=own_copy(job.X))], store)[0]

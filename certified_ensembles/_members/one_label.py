@@ -82,7 +82,7 @@ class OneLabelMembers(BaseMembers):
         given = self._rule.rows_to_fit(rows)
         self.view = self.spec.view(given)
         given = self._rule.checked(self.view.hand_out(given))
-        with cache_report() as report, one_thread:
+        with cache_report() as report, one_thread():
             fitted = self.spec.fit(estimator, given, seed=seeds[0])
             report.note(fitted, "estimator")
         n_classes, codes = len(self.classes), np.searchsorted(self.classes, y)

@@ -158,7 +158,7 @@ def train_members(train_some, calls, filled, n_members, n_jobs, verbose, prefer=
             notes.extend(own)
             yield from chunk
 
-    with cache_report() as report, one_thread, workers_may_stop(n_jobs), listening:
+    with cache_report() as report, one_thread(), workers_may_stop(n_jobs), listening():
         sent = under_way.sending(calls)
         chunks = one_by_one(in_turn(train_some, sent, n_jobs, prefer=prefer))
         results = progress(under_way.coming_back(chunks), len(filled), "fit", verbose)
@@ -242,7 +242,7 @@ def _fit_chunk(jobs, by_row, spec, indices, abstain):
     notes : list of Note
         Their warnings.
     """
-    with one_thread, taking_notes() as notes:
+    with one_thread(), taking_notes() as notes:
         if len(jobs) > 1:
             try:
                 members = train([_in_order(*job[:2], by_row) for job in jobs], spec.store)

@@ -1,6 +1,5 @@
 """Ask members about test rows: ballots and scores, a block of rows at a time."""
 
-import contextlib
 import itertools
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,7 @@ from .._data.array_api import is_on_device
 from .._data.block_map import padded_blocks
 from .._data.blocks import BLOCK_ROWS
 from .._data.containers import n_rows, own_copy
-from .._deterministic import OwnGenerators, one_thread, reseed, seeded
+from .._deterministic import global_seed, one_thread, reseed, seeded
 from .._jobs import in_turn, progress, run_here, workers_may_stop
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
@@ -154,7 +153,7 @@ def _iter_spans(
     shared = (transform, n_jobs if steps else 1)
     n = X.shape[0] if on_device else len(X)
 
-    @one_thread  # never held across a yield: another thread may end a generator
+    @one_thread()  # never held across a yield: another thread may end a generator
     def answers_from(start):
         stop = min(start + span, n)
         if on_device:
@@ -240,7 +239,7 @@ def _by_products(ask, voters, blocks, view, transform, n_jobs, missing):
 def _joined(blocks, view, transform, n_jobs):
     """Return blocks of test rows as linear members of one view get them, behind shared steps."""
 
-    @one_thread
+    @one_thread()
     def shape(block):
         return view.answers(transform, block)
 
@@ -254,7 +253,7 @@ def _shaped(blocks, view, transform, n_jobs, abstain, fewest):
     that a step refuses are in none of them.
     """
 
-    @one_thread
+    @one_thread()
     def shape(block):
         if not abstain:
             return [(index, transform(rows)) for index, rows in view.shaped(block)]
@@ -374,8 +373,7 @@ def _ask(answer, voters, known, seeds, blocks, shape, dtype, *, size, width, on_
     writes = stored or not all(never_writes(voter) for voter in voters if voter is not None)
     parts = [(b, *part) for b, block in enumerate(blocks) for part in block]
     # Inside a member nothing runs in parallel, whatever the caller has set for all of joblib.
-    ours = contextlib.nullcontext() if seeds is None else OwnGenerators()
-    with one_thread, parallel_config(n_jobs=1), ours:
+    with one_thread(), parallel_config(n_jobs=1), global_seed(0, seeds is not None):
         for start in range(0, len(voters), width):
             some = list(voters[start : start + width])
             for b, index, block in parts:

@@ -180,7 +180,7 @@ class PatchFeatures(ImageTransformer):
 
     def _learn_from(self, X, height, width, axis):
         if self.filters == "fit":
-            with one_thread:
+            with one_thread():
                 patches = self._draw_from_rows(X, height, width, axis)
                 learned = _learn(patches, self.n_filters, self.whitening, self.seed, clusters=True)
             self.filters_, self._projection, self._offset, self._whitener = learned
@@ -228,7 +228,7 @@ class PatchFeatures(ImageTransformer):
         pool = self._pool(height, width)
         X_out = np.empty((X.shape[0], self._n_out()), dtype=np.float32)
 
-        @one_thread
+        @one_thread()
         def work(rows, block):
             scratch = _Scratch(self, n_channels, height, width)
             for i in range(block.shape[3]):
@@ -482,5 +482,5 @@ def _from_photographs(n_channels, size, n_filters, whitening, contrast, seed):
         ]
     patches = np.array(parts, dtype=np.float32).T.copy()
     _normalise(patches, contrast)
-    with one_thread:
+    with one_thread():
         return _learn(patches, n_filters, whitening, seed, clusters=False)

@@ -289,7 +289,7 @@ def reproducible(*, strict=True):
         some of them. The switch belongs to the process, so memory is filled while any thread is
         strict.
     """
-    with one_thread, _repeatable, _filled_memory if strict else contextlib.nullcontext():
+    with one_thread(), _repeatable(), _filled_memory() if strict else contextlib.nullcontext():
         yield
 
 

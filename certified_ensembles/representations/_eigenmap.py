@@ -170,14 +170,14 @@ class LaplacianEigenmap(
         X = X - self._mean
         found = np.empty((len(X), k), dtype=np.intp)
 
-        @one_thread
+        @one_thread()
         def search(rows, index):
             distance = X[index] @ self._centred.T
             distance *= -2
             distance += self._square
             found[rows] = smallest(distance, k)[: rows.stop - rows.start]
 
-        with one_thread:
+        with one_thread():
             blocks = fixed_blocks(len(X), len(self.nodes_))
             for _ in in_turn(search, blocks, self.n_jobs, require="sharedmem"):
                 pass  # each fills its own part
@@ -214,7 +214,7 @@ def _leading_modes(graph, n_components):
     # The constant mode is known, with eigenvalue 1. Moved to -2, below all others, it can be
     # neither found nor mixed with those that are left.
     trivial = np.sqrt(3 * degree / degree.sum())
-    with one_thread:
+    with one_thread():
         if n_nodes <= max(_DENSE_NODES, 4 * n_components):
             values, vectors = np.linalg.eigh(walk.toarray() - np.outer(trivial, trivial))
         else:

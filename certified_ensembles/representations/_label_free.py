@@ -124,7 +124,7 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     copies = view.hand_out(rows.take(row_of_copy))
     try:
         # A net is the one step worth many threads.
-        with contextlib.nullcontext() if spec.float32 else one_thread:
+        with contextlib.nullcontext() if spec.float32 else one_thread():
             step = spec.fit(step, copies, seed=seed).value
     except (TypeError, ValueError) as error:
         if re.search(r"\by\b", str(error)):

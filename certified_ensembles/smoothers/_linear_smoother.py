@@ -179,7 +179,7 @@ class LinearSmoother(BaseEstimator):
             new.order_, new.steps_ = new._features.order, new._features.fitted
             new.n_train_ = len(new.order_)
             new._row_of_copy = new._features.row_of_copy
-            with one_thread:
+            with one_thread():
                 new._rule = rule(new._features.clone(last), rows, np.bincount(new._row_of_copy))
         return self
 

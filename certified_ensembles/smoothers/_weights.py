@@ -332,7 +332,7 @@ class ClusterWeights(WeightsRule):
             clusterer = KMeans(min(10, len(counts)), n_init=10, random_state=0)
         copies = np.repeat(np.arange(len(counts)), counts)
         own, self._draws = one_job(clone(clusterer)), draws_globally(clusterer)
-        with one_thread:
+        with one_thread():
             self.clusterer = fit_seeded(own, rows[copies], None, {}, 0, may_draw(own))
             self.cluster = self.keys(rows)
 

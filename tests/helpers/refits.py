@@ -138,21 +138,10 @@ def check_whole(fitted, refit, ask):
 
         with pytest.raises(KeyboardInterrupt), at_lines(kind, interrupt):
             refit(fitted)
-        _leave_all()
+        assert not any(context.depth for context in shared._shared)
         assert outcome(lambda: ask(fitted)) == (before if vars(fitted) is began else after)
         assert vars(fitted) is not began or _same(began, content)
     object.__setattr__(fitted, "__dict__", began)
-
-
-def _leave_all():
-    """Leave contexts that the interrupt kept from being left.
-
-    A tracer is asked before the end of each ``with`` as well, where Python itself looks at
-    signals hardly ever: what is raised there comes before the context's exit, and in its place.
-    """
-    for context in shared._shared:
-        while context.depth:
-            context.__exit__()
 
 
 def _same(state, content):

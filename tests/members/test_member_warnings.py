@@ -40,10 +40,11 @@ def test_another_thread_that_catches_warnings_meanwhile_leaves_nothing_of_ours(
 ):
     filters, _, shown = host
     other = warnings.catch_warnings()  # which contexts end first is up to two threads
-    begin = [listening, other] if ours_begins_first else [other, listening]
+    ours = listening()
+    begin = [ours, other] if ours_begins_first else [other, ours]
     for context in begin:
         context.__enter__()
-    for context in [listening, other] if ours_ends_first else [other, listening]:
+    for context in [ours, other] if ours_ends_first else [other, ours]:
         context.__exit__(None, None, None)
     assert warnings.filters == filters
     assert warn_as_members(2) == [("does not converge", i) for i in range(2)]

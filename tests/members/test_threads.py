@@ -174,7 +174,7 @@ def test_the_last_of_several_threads_restores_what_the_host_had_set():
 
     def other():
         before = limits()
-        with one_thread:
+        with one_thread():
             came.set()
             leave.wait(9)
             seen = n_threads()
@@ -182,7 +182,7 @@ def test_the_last_of_several_threads_restores_what_the_host_had_set():
 
     with threadpool_limits(3), ThreadPoolExecutor(1) as pool:
         before = limits()
-        with one_thread:
+        with one_thread():
             there = pool.submit(other)
             came.wait(9)
         process = {pool.n_threads() for pool in one_thread._pools if not pool.is_per_thread}
@@ -200,15 +200,15 @@ def test_an_interrupt_on_the_way_in_leaves_the_limits(monkeypatch):
         before = limits()
         monkeypatch.setattr(type(one_thread), "_meet_torch", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            one_thread.__enter__()
+            one_thread().__enter__()
         assert (limits(), one_thread.depth) == (before, 0)
 
 
 def test_a_limit_that_is_changed_meanwhile_is_said_and_kept():
     def nested():
-        with one_thread:
+        with one_thread():
             elsewhere(lambda: [pool.restore(2) for pool in one_thread._pools])
-            with one_thread:
+            with one_thread():
                 return n_threads()
 
     with threadpool_limits(3):
@@ -309,7 +309,7 @@ def test_a_forked_child_has_the_limits_of_its_own_thread(inside):
     came, leave = threading.Event(), threading.Event()
 
     def other():
-        with one_thread, global_seed(3):
+        with one_thread(), global_seed(3):
             came.set()
             leave.wait()
 
@@ -325,7 +325,7 @@ def test_a_forked_child_has_the_limits_of_its_own_thread(inside):
         thread = threading.Thread(target=other)
         thread.start()
         came.wait()
-        with one_thread if inside else threadpool_limits(None):
+        with one_thread() if inside else threadpool_limits(None):
             child = os.fork()
             if child == 0:
                 status = 9
