@@ -18,6 +18,7 @@ from .._deterministic import global_seed, one_thread, reseed, seeded
 from .._jobs import in_turn, progress, run_here, workers_may_stop
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
+from ..certificates._inputs import count_votes
 from .answers import check_scores, labels_in_a_row
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
 from .stored import StoredMembers, without_steps
@@ -476,22 +477,3 @@ def first_choices(scores):
     """
     best = scores.argmax(axis=2)
     return np.where(scores.max(axis=2) > -np.inf, best, -1)
-
-
-def count_votes(ballots, n_classes):
-    """Return the number of ballots for each class.
-
-    Parameters
-    ----------
-    ballots : ndarray of shape (n_samples, n_members), int
-        Class indices, -1 for an abstention.
-    n_classes : int
-
-    Returns
-    -------
-    vote_counts : ndarray of shape (n_samples, n_classes), int64
-    """
-    counts = np.empty((len(ballots), n_classes), dtype=np.int64)
-    for c in range(n_classes):
-        counts[:, c] = np.count_nonzero(ballots == c, axis=1)
-    return counts

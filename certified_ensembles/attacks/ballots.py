@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..certificates._inputs import check_budget
+from ..certificates._inputs import check_budget, count_votes
 from ..certificates.finite import check_ballots, check_spread
 
 # The greedy attack is run once for each of these: how much rows that are about to fall outweigh
@@ -186,8 +186,7 @@ def _needs(ballots, n_classes, open_set):
 
     The winner's own entry, and every entry that no attack can win, is as large as can be.
     """
-    columns = range(n_classes + bool(open_set))
-    votes = np.stack([np.count_nonzero(ballots == c, axis=1) for c in columns], axis=1)
+    votes = count_votes(ballots, n_classes + bool(open_set))
     winner = votes[:, :n_classes].argmax(axis=1)
     most = votes.max(axis=1, keepdims=True)
     wins_ties = np.arange(votes.shape[1]) < winner[:, None]

@@ -7,6 +7,7 @@ the lead.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -207,12 +208,25 @@ def _exact_radius(toward, y, winner, lead, wins_ties, slack) -> int:
         sums = np.cumsum(drops)
         low = min(radius, np.count_nonzero(sums < lead[b] - slack))
         high = min(radius, np.count_nonzero(sums <= lead[b] + slack))
-        while low < high:
-            middle = (low + high + 1) // 2
-            sign = sign_of_sum(toward[mine], toward[theirs], -drops[:middle])
-            if sign > 0 or (sign == 0 and not wins_ties[b]):
-                low = middle
-            else:
-                high = middle - 1
-        radius = low
+        first = partial(_first_numbers, drops)
+        radius = last_that_stands(low, high, toward[mine | theirs], first, wins_ties[b])
     return radius
+
+
+def _first_numbers(drops, n):
+    return drops[:n]
+
+
+def last_that_stands(low, high, terms, drops_of_first, wins_tie) -> int:
+    """Return how many changes, from low to high, the lead survives that some terms add up to.
+
+    ``drops_of_first(n)`` are numbers that add up to what the first n of them take away.
+    """
+    while low < high:
+        middle = (low + high + 1) // 2
+        sign = sign_of_sum(terms, -drops_of_first(middle))
+        if sign > 0 or (sign == 0 and not wins_tie):
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -11,11 +11,11 @@ of g. So one pass over the weights, which sums up groups and cells, serves every
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 
-from ._exact_sums import sign_of_sum
-from ._flip_selection import count_fitting
+from ._flip_selection import count_fitting, last_that_stands
 from ._scored_blocks import AddedByClass, WeightBlocks
 
 # Columns of a bin that are added as parts of long vectors.
@@ -232,16 +232,13 @@ def _exact_radius(smoother, block, k, lead, wins_ties) -> int:
         sums = np.cumsum([part[0] for part in parts])
         low = min(radius, np.count_nonzero(sums < lead[b] - slack))
         high = min(radius, np.count_nonzero(sums <= lead[b] + slack))
-        while low < high:
-            middle = (low + high + 1) // 2
-            lost = np.array(list(itertools.chain.from_iterable(parts[:middle])))
-            sign = sign_of_sum(toward[mine], toward[theirs], -lost)
-            if sign > 0 or (sign == 0 and not wins_ties[b]):
-                low = middle
-            else:
-                high = middle - 1
-        radius = low
+        first = partial(_first_groups, parts)
+        radius = last_that_stands(low, high, toward[mine | theirs], first, wins_ties[b])
     return radius
+
+
+def _first_groups(parts, n):
+    return np.array(list(itertools.chain.from_iterable(parts[:n])))
 
 
 def _expansion(numbers) -> list[float]:

@@ -1,4 +1,4 @@
-"""Checks of the arrays that the label-flip certificates share, and the blocks they work in."""
+"""What certificates share: checks of their arrays, votes counted, and the blocks they work in."""
 
 import numbers
 from collections.abc import Iterator
@@ -32,6 +32,25 @@ def check_vote_counts(vote_counts) -> np.ndarray:
     if votes.size and votes.min() < 0:
         raise ValueError(f"vote_counts must not be negative, got {votes.min()}.")
     return votes
+
+
+def count_votes(ballots, n_classes):
+    """Return the number of ballots for each class.
+
+    Parameters
+    ----------
+    ballots : ndarray of shape (n_samples, n_members), int
+        Class indices, -1 for an abstention.
+    n_classes : int
+
+    Returns
+    -------
+    vote_counts : ndarray of shape (n_samples, n_classes), int64
+    """
+    counts = np.empty((len(ballots), n_classes), dtype=np.int64)
+    for c in range(n_classes):
+        counts[:, c] = np.count_nonzero(ballots == c, axis=1)
+    return counts
 
 
 def check_noise(noise, n_classes: int) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from ._inputs import count_votes
 from .finite import (
     check_ballots,
     check_spread,
@@ -261,7 +262,7 @@ class _Attacker:
     def against(cls, ballots, winner, n_classes, open_set, budget, reach):
         """Collect all rivals that the budget can reach; rows that fall easily come first."""
         classes = np.arange(n_classes)
-        votes = np.stack([np.count_nonzero(ballots == m, axis=1) for m in classes], axis=1)
+        votes = count_votes(ballots, n_classes)
         most = np.take_along_axis(votes, winner[:, None], axis=1)
         need = most - votes - (classes < winner[:, None]) + 1
         if open_set:  # the new label: smaller than the winner, and without votes

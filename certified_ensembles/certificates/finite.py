@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._inputs import count_votes
 from .runoff import (
     check_scores,
     class_major,
@@ -78,7 +79,7 @@ def finite_aggregation_radius(ballots, spread, n_classes, *, open_set=False):
     ballots = check_ballots(ballots, n_classes)
     spread = check_spread(spread, ballots.shape[1])
     n_samples, n_partitions = len(ballots), spread.shape[1]
-    votes = np.stack([np.count_nonzero(ballots == m, axis=1) for m in range(n_classes)], axis=1)
+    votes = count_votes(ballots, n_classes)
     winner = votes.argmax(axis=1)
     classes = np.arange(n_classes)
     most = np.take_along_axis(votes, winner[:, None], axis=1)

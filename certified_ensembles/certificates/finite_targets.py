@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._inputs import count_votes
 from .finite import _Powers, check_ballots, check_spread, finite_aggregation_radius
 from .targets import (
     check_k,
@@ -74,7 +75,7 @@ def finite_target_radius(ballots, spread, n_classes, target, *, open_set=False):
     """
     ballots = check_ballots(ballots, n_classes)
     reached = check_spread(spread, ballots.shape[1])
-    votes = _count(ballots, n_classes)
+    votes = count_votes(ballots, n_classes)
     targets = check_target(target, *votes.shape)
     each = [_radius_of_target(ballots, votes, _Powers(reached), t) for t in targets]
     # A target that wins has passed the winner, new labels or not.
@@ -141,7 +142,7 @@ def finite_top_k_radius(ballots, spread, n_classes, label, k, *, open_set=False)
     ballots = check_ballots(ballots, n_classes)
     reached = check_spread(spread, ballots.shape[1])
     degree, n_partitions = reached.shape
-    votes, k = _count(ballots, n_classes), check_k(k)
+    votes, k = count_votes(ballots, n_classes), check_k(k)
     label = check_label(label, *votes.shape)
     gaps, n_new, inside = gaps_of_rivals(votes, label, k, open_set=open_set)
     if k >= n_classes and not open_set:
@@ -160,11 +161,6 @@ def finite_top_k_radius(ballots, spread, n_classes, label, k, *, open_set=False)
     winner, steady = finite_aggregation_radius(ballots, spread, n_classes, open_set=open_set)
     radius = np.where(winner == label, np.maximum(radius, steady), radius)
     return np.where(inside, np.clip(radius, 0, n_partitions), -1)
-
-
-def _count(ballots, n_classes):
-    votes = [np.count_nonzero(ballots == c, axis=1) for c in range(n_classes)]
-    return np.stack(votes, axis=1).astype(np.int64)
 
 
 def _radius_of_target(ballots, votes, powers, t):

@@ -8,7 +8,7 @@ makes a rival win.
 
 import numpy as np
 
-from ._inputs import check_codes, check_n_classes, check_weights
+from ._inputs import check_codes, check_n_classes, check_weights, count_votes
 from ._scored_blocks import LabelSortedWeights
 from .plurality import plurality_radius
 
@@ -83,9 +83,7 @@ def priced_plurality_radius(ballots, prices, n_classes, *, open_set=False):
     n_classes = check_n_classes(n_classes)
     n_targets = n_classes + bool(open_set)
     ballots, prices = _check(np.asarray(ballots), np.asarray(prices), n_classes, n_targets)
-    votes = np.zeros((len(ballots), n_targets), dtype=np.int64)
-    for c in range(n_classes):
-        votes[:, c] = np.count_nonzero(ballots == c, axis=1)
+    votes = count_votes(ballots, n_targets)
     winner, radius = plurality_radius(votes[:, :n_classes], open_set=open_set)
     # What it costs to turn each member at all, and whether that takes a vote from the winner.
     leave = prices.min(axis=2)

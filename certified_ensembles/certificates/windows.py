@@ -4,7 +4,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ._inputs import row_blocks
+from ._inputs import count_votes, row_blocks
 from .finite import check_ballots
 
 # A rival that nobody votes for; abstentions are -1.
@@ -69,7 +69,7 @@ def survives_members(ballots, members, n_classes, *, open_set=False):
     owned = _check_members(members, ballots.shape[1])
     size = owned.sum(axis=1)
     free = (~owned).T.astype(np.float32)  # sums of so many ones are exact
-    votes = _count(ballots, n_classes)
+    votes = count_votes(ballots, n_classes)
     winner = votes.argmax(axis=1)
     survives = np.empty((len(ballots), len(owned)), dtype=bool)
     # Products of fewer rows take longer on several threads than on one.
@@ -161,16 +161,11 @@ def window_radius(ballots, n_classes, *, width=1, newest=False, open_set=False, 
             "that a member is trained on."
         )
     n_members = ballots.shape[1]
-    votes = _count(ballots, n_classes)
+    votes = count_votes(ballots, n_classes)
     radius = np.full(len(ballots), n_members + width - 1, dtype=np.int64)
     for rows in row_blocks(len(ballots), n_members):
         _lower(radius[rows], ballots[rows], votes[rows], (width, newest, open_ends), open_set)
     return radius
-
-
-def _count(ballots, n_classes):
-    """Return how many members vote for each class."""
-    return np.stack([np.count_nonzero(ballots == m, axis=1) for m in range(n_classes)], axis=1)
 
 
 def _check_members(members, n_members):
