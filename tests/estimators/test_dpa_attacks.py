@@ -16,20 +16,12 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import CertificateWarning, DeepPartitionAggregation
+from coarse import coarse_set
 
 pytestmark = [
     # Partitions without rows are the point of some of these tests.
     pytest.mark.filterwarnings("ignore:The certificate is weaker:UserWarning"),
 ]
-
-
-def coarse_set(n=24, seed=0):
-    """Rows on a coarse grid, so that members often tie exactly."""
-    rng = np.random.default_rng(seed)
-    X = rng.integers(0, 3, (n, 2)).astype(float)
-    y = np.where(X[:, 0] + rng.integers(0, 2, n) > 1.5, 2, 1)
-    y[X[:, 1] > 1.5] = 3
-    return X, y
 
 
 GRID = np.array(list(itertools.product([0.0, 0.5, 1.0, 1.5, 2.0], repeat=2)))

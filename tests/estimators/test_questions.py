@@ -14,6 +14,7 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 
 from all_votes import places
 from certified_ensembles import DeepPartitionAggregation, SemiSupervisedDPA
+from coarse import coarse_set
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The certificate is weaker:UserWarning"),
@@ -163,14 +164,6 @@ def test_label_leaves_the_first_k_by_one_member_more_than_the_radius(classes, se
 
 
 # ---------------------------------------------------------------- every kind of vote
-
-
-def coarse_set(n=24, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.integers(0, 3, (n, 2)).astype(float)
-    y = np.where(X[:, 0] + rng.integers(0, 2, n) > 1.5, 2, 1)
-    y[X[:, 1] > 1.5] = 3
-    return X, y
 
 
 GRID = np.array(list(itertools.product([0.0, 1.0, 2.0], repeat=2)))

@@ -6,8 +6,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
 pytest.importorskip("skorch", reason="needs the extra [torch]")
 
-from sklearn.datasets import load_digits  # noqa: E402
-
 from certified_ensembles.nets import (  # noqa: E402
     ConvHead,
     LinearHead,
@@ -18,9 +16,8 @@ from certified_ensembles.nets import (  # noqa: E402
 from certified_ensembles.nets._batched import training  # noqa: E402
 from certified_ensembles.nets._batched.stack import BatchedModule, bytes_of_slot  # noqa: E402
 from certified_ensembles.nets._training import reproducible  # noqa: E402
+from small_nets import IMAGES, Y  # noqa: E402
 
-DIGITS, Y = load_digits(return_X_y=True)
-IMAGES = DIGITS.astype(np.uint8).reshape(-1, 1, 8, 8)
 NETS = {
     "nin": (NetworkInNetwork, {"module__width": 0.06}),
     "resnet": (ResNet18, {"module__width": 3}),
