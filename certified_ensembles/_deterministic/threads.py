@@ -21,6 +21,9 @@ class _Pool:
     """
 
     def __init__(self, control):
+        # Calls that keep Python's lock: each takes no time, and threads that ask about single rows
+        # would wait for one another at each.
+        control.dynlib = ctypes.PyDLL(control.filepath)
         self.name, self.n_threads = control.filepath, control.get_num_threads
         self.restore = getattr(control, "_real_set_num_threads", control.set_num_threads)
         layer = getattr(control, "threading_layer", None)

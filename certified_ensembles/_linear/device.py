@@ -7,6 +7,8 @@ company, which a certificate needs. Products of one shape, one after the other o
 have that property.
 """
 
+import itertools
+
 import numpy as np
 from array_api_compat import array_namespace, device
 
@@ -68,9 +70,20 @@ def _with_intercept_column(block):
 
 
 class DeviceRows:
-    """Test rows as they are multiplied on their device: the blocks of :func:`device_blocks`."""
+    """Test rows as they are multiplied on their device.
 
-    def __init__(self, blocks):
+    Parameters
+    ----------
+    blocks : list of array
+        As from :func:`device_blocks`.
+    n_asked : int
+        Rows to answer: others fill up the last block.
+    """
+
+    def __init__(self, blocks, n_asked):
+        size = blocks[0].shape[0]
+        starts = range(0, n_asked, size)
+        self.asked = [slice(start, min(start + size, n_asked)) for start in starts]
         self.n_features, self.dtype = blocks[0].shape[1], product_dtype(blocks[0])
         self.blocks = [_with_intercept_column(block) for block in blocks]
 
@@ -94,30 +107,30 @@ class DeviceScores:
         self.code_dtype = self.xp.int16 if n_classes < 2**15 - 1 else self.xp.int32
 
     def __iter__(self):
-        """Yield ``(class, block, scores of shape (width, n_rows))``, as arrays of numpy."""
+        """Yield ``(class, rows, scores of shape (width, n_rows))``, as arrays of numpy."""
         for c, i, score in self._scores():
-            yield c, i, on_host(score)
+            rows = self.rows.asked[i]
+            yield c, rows, on_host(score)[:, : rows.stop - rows.start]
 
     def choices(self):
-        """Return for each block the index of the best class plus one, zero without any.
+        """Yield rows with the index of the best class plus one, zero without any.
 
         A score that is not a number never wins, and ties go to the smaller class.
         """
-        return [on_host(chosen) for chosen in self._choices()]
+        for rows, chosen in zip(self.rows.asked, self._choices(), strict=True):
+            yield rows, on_host(chosen)[:, : rows.stop - rows.start]
 
     def counts(self):
-        """Yield ``(block, class, how many members choose it on each row)``."""
+        """Yield ``(rows, class, how many members choose it on each row)``."""
         xp = self.xp
-        for i, chosen in enumerate(self._choices()):
+        for rows, chosen in zip(self.rows.asked, self._choices(), strict=True):
             each = [
                 xp.sum(xp.astype(chosen == c + 1, xp.int64), axis=0, dtype=xp.int64)
                 for c in self.weights.present
             ]
             if each:
-                counts = on_host(xp.stack(each))
-                yield from (
-                    (i, c, count) for c, count in zip(self.weights.present, counts, strict=True)
-                )
+                counts = on_host(xp.stack(each))[:, : rows.stop - rows.start]
+                yield from zip(itertools.repeat(rows), self.weights.present, counts)
 
     def _choices(self):
         xp, blocks = self.xp, self.rows.blocks

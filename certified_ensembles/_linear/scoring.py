@@ -1,10 +1,8 @@
 """Ask linear members by matrix products of a fixed shape."""
 
-import bisect
 import itertools
 import math
 import threading
-from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,22 +22,24 @@ from sklearn.svm import LinearSVC
 from sklearn.utils import check_array
 
 from .._data.array_api import is_on_device
-from .._data.containers import n_rows
 from .._deterministic import one_thread
 from .._jobs import in_turn
 from .device import DeviceRows, DeviceScores, members_per_product, product_dtype
+from .weights import all_weights, is_constant
 
 # Each predicts the class with the largest X @ coef_.T + intercept_ (two classes: by its sign).
 # Exact types only: a subclass may predict in its own way.
-_LINEAR = (
-    LinearDiscriminantAnalysis,
-    LinearSVC,
-    LogisticRegression,
-    LogisticRegressionCV,
-    Perceptron,
-    RidgeClassifier,
-    RidgeClassifierCV,
-    SGDClassifier,
+_LINEAR = frozenset(
+    (
+        LinearDiscriminantAnalysis,
+        LinearSVC,
+        LogisticRegression,
+        LogisticRegressionCV,
+        Perceptron,
+        RidgeClassifier,
+        RidgeClassifierCV,
+        SGDClassifier,
+    )
 )
 
 # Members that share one product, at most. A column of a product can round differently when the
@@ -48,9 +48,15 @@ _LINEAR = (
 # weights that are missing zero. A row with a new label then adds a product for that class and
 # leaves every other as it was. The second number is for tables of more than _WIDE features.
 _STACKED, _STACKED_WIDE, _WIDE = 240, 16, 2**14
-# The weights of a stack of members are built up for as many classes at a time as fit into this
-# many bytes, and for one class at least.
-_WEIGHT_BYTES = 1 << 24
+# Rows of a product, if a block is a multiple of it: more would gain little, and whoever asks about
+# one row waits for all.
+_ROWS = 128
+# Scores that are worked on at once, since they stay in a processor's cache. Threads that ask about
+# single rows wait for one another at each call of numpy: several classes share one.
+_SCORES = 1 << 17
+# Classes whose votes are counted by one call: all that fit into a processor's cache, since threads
+# that ask about single rows wait for one another at each call.
+_COUNTED = 16
 
 
 def _stacks(n_members, most):
@@ -61,13 +67,8 @@ def _stacks(n_members, most):
 
 def is_linear(members):
     """Say whether every member is linear, or constant, or missing."""
-    trained = [m for m in members if m is not None and not is_constant(m)]
+    trained = [m for m in members if type(m) in _LINEAR or not (m is None or is_constant(m))]
     return bool(trained) and all(map(_has_linear_scores, trained))
-
-
-def is_constant(member):
-    """Say whether a member gives every row the one label of its own rows."""
-    return getattr(type(member), "is_constant", False) is True
 
 
 def _has_linear_scores(member):
@@ -91,7 +92,7 @@ def has_finite_weights(member):
     return bool(np.isfinite(last.coef_).all() and np.isfinite(last.intercept_).all())
 
 
-def linear_ballots(members, classes, blocks, dtype, n_jobs):
+def linear_ballots(members, classes, blocks, n_asked, dtype, n_jobs):
     """Return the ballots of linear members on blocks of test rows, all of one size.
 
     Parameters
@@ -102,63 +103,66 @@ def linear_ballots(members, classes, blocks, dtype, n_jobs):
         Sorted labels.
     blocks : list of array-like or sparse matrix, or from `device_blocks`
         Test rows; float32 rows are multiplied in single precision.
+    n_asked : int
+        Rows to answer, from the first: others only fill up the last block, which must have the
+        size of any.
     dtype : numpy dtype
         Of the ballots.
     n_jobs : int or None
 
     Returns
     -------
-    ballots : ndarray of shape (n_rows, n_members)
+    ballots : ndarray of shape (n_asked, n_members)
     """
-    ballots = np.empty((len(blocks), n_rows(blocks[0]), len(members)), dtype=dtype)
+    ballots = np.empty((n_asked, len(members)), dtype=dtype)
 
-    def fill(block_slice, stack, scores):
-        for i, chosen in enumerate(scores.choices(), block_slice.start):
+    def fill(stack, scores):
+        for rows, chosen in scores.choices():
             choices = chosen[: stack.stop - stack.start].T.astype(dtype)
-            np.subtract(choices, 1, out=ballots[i, :, stack])
+            np.subtract(choices, 1, out=ballots[rows, stack])
 
-    _over_stacks(fill, members, classes, blocks, n_jobs)
-    return ballots.reshape(-1, len(members))
+    _over_stacks(fill, members, classes, blocks, n_asked, n_jobs)
+    return ballots
 
 
-def linear_votes(members, classes, blocks, n_jobs):
+def linear_votes(members, classes, blocks, n_asked, n_jobs):
     """Return how many of the ballots of :func:`linear_ballots` each class gets.
 
     Returns
     -------
-    vote_counts : ndarray of shape (n_rows, n_classes), int64
+    vote_counts : ndarray of shape (n_asked, n_classes), int64
     """
-    votes = np.zeros((len(blocks), len(classes), n_rows(blocks[0])), dtype=np.int64)
+    votes = np.zeros((len(classes), n_asked), dtype=np.int64)
     lock = threading.Lock()
 
-    def add(block_slice, stack, scores):
-        for i, c, counts in scores.counts():
+    def add(stack, scores):
+        for rows, c, counts in scores.counts():
             with lock:
-                votes[block_slice.start + i, c] += counts
+                votes[c, rows] += counts
 
-    _over_stacks(add, members, classes, blocks, n_jobs)
-    return votes.transpose(0, 2, 1).reshape(-1, len(classes))
+    _over_stacks(add, members, classes, blocks, n_asked, n_jobs)
+    return np.ascontiguousarray(votes.T)
 
 
-def linear_scores(members, classes, blocks, n_jobs):
+def linear_scores(members, classes, blocks, n_asked, n_jobs):
     """Return the scores of linear members, as :func:`linear_ballots` compares them.
 
     Returns
     -------
-    scores : ndarray of shape (n_rows, n_members, n_classes)
+    scores : ndarray of shape (n_asked, n_members, n_classes)
         Up to a summand that is the same for all classes of a member; -inf for a class that it
         has not seen, and throughout for a missing member.
     """
-    shape = len(blocks), n_rows(blocks[0]), len(members), len(classes)
+    shape = n_asked, len(members), len(classes)
     out = np.full(shape, -np.inf, dtype=_precision(blocks))
 
-    def fill(block_slice, stack, scores):
-        for c, i, score in scores:
+    def fill(stack, scores):
+        for c, rows, score in scores:
             known = score[: stack.stop - stack.start].T
-            out[block_slice.start + i, :, stack, c] = np.where(np.isnan(known), -np.inf, known)
+            out[rows, stack, c] = np.where(np.isnan(known), -np.inf, known)
 
-    _over_stacks(fill, members, classes, blocks, n_jobs)
-    return out.reshape(-1, len(members), len(classes))
+    _over_stacks(fill, members, classes, blocks, n_asked, n_jobs)
+    return out
 
 
 def _precision(blocks):
@@ -167,34 +171,56 @@ def _precision(blocks):
     return np.float32 if getattr(blocks[0], "dtype", None) == np.float32 else np.float64
 
 
-def _over_stacks(consume, members, classes, blocks, n_jobs):
-    """Call ``consume(block_slice, stack, scores)`` for all stacks of members, in threads.
+def _over_stacks(consume, members, classes, blocks, n_asked, n_jobs):
+    """Call ``consume(stack, scores)`` for all stacks of members, in threads.
 
-    Both are slices: those blocks and those members whose scores are given.
+    A stack is a slice of the members; its scores may come in several calls, of other rows each.
     """
     if is_on_device(blocks[0]):
-        _over_stacks_on_device(consume, members, classes, blocks)
+        _over_stacks_on_device(consume, members, classes, blocks, n_asked)
         return
     dtype = _precision(blocks)
-    blocks = [
-        _with_intercept_column(check_array(b, accept_sparse="csr", dtype=dtype)) for b in blocks
-    ]
-    tables = [_score_table(member, classes) for member in members]
-    n_features = blocks[0].shape[1] - 1
+    blocks = [_checked(block, dtype) for block in blocks]
+    n_features = blocks[0].shape[1]
+    products = list(_products(blocks, n_asked))
     stacks, width = _stacks(len(members), _STACKED if n_features <= _WIDE else _STACKED_WIDE)
+    weights = all_weights(members, classes, stacks, width, n_features, dtype)
     n_whole, n_parts = _divide_among_threads(len(stacks), effective_n_jobs(n_jobs))
-    bounds = np.linspace(0, len(blocks), min(len(blocks), n_parts) + 1).astype(int).tolist()
-    parts = [(stack, 0, len(blocks)) for stack in stacks[:n_whole]]
-    parts += [(stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
+    bounds = np.linspace(0, len(products), min(len(products), n_parts) + 1).astype(int).tolist()
+    stacks = list(zip(stacks, weights, strict=True))
+    parts = [(*stack, 0, len(products)) for stack in stacks[:n_whole]]
+    parts += [(*stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
 
     @one_thread()
-    def work(stack, a, b):
+    def work(stack, weights, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
-            weights = _StackWeights(tables[stack], width, n_features, dtype)
-            consume(slice(a, b), stack, _StackScores(weights, len(classes), blocks[a:b]))
+            consume(stack, _StackScores(weights, len(classes), products[a:b]))
 
     for _ in in_turn(work, parts, n_jobs, require="sharedmem"):
         pass  # each fills its own part
+
+
+def _checked(block, dtype):
+    """Return rows as scikit-learn checks them, which takes as long as the product of a few."""
+    plain = type(block) is np.ndarray and block.dtype == dtype and block.ndim == 2 and block.size
+    if plain and math.isfinite(np.vdot(block, block)):
+        return block
+    return check_array(block, accept_sparse="csr", dtype=dtype)
+
+
+def _products(blocks, n_asked):
+    """Yield ``(rows that are asked about, the factor that holds them)`` of blocks of one size.
+
+    Dense factors are all of one shape, and those that nobody asks about are left out. A sparse
+    product goes row by row: its factor has no other rows than those.
+    """
+    size, dense = blocks[0].shape[0], isinstance(blocks[0], np.ndarray)
+    step = _ROWS if dense and size % _ROWS == 0 else size
+    for start in range(0, n_asked, step):
+        rows = slice(start, min(start + step, n_asked))
+        i, first = divmod(start, size)
+        last = first + (step if dense else rows.stop - start)
+        yield rows, _with_intercept_column(blocks[i][first:last])
 
 
 def _divide_among_threads(n_stacks, n_jobs):
@@ -206,15 +232,14 @@ def _divide_among_threads(n_stacks, n_jobs):
     return n_stacks - rest, n_jobs // math.gcd(rest, n_jobs)
 
 
-def _over_stacks_on_device(consume, members, classes, blocks):
+def _over_stacks_on_device(consume, members, classes, blocks, n_asked):
     """Do the same on the device of the blocks, on one stream, where products repeat themselves."""
-    rows = DeviceRows(blocks)
+    rows = DeviceRows(blocks, n_asked)
     stacks, width = _stacks(len(members), members_per_product(rows.n_features))
-    for stack in stacks:
-        tables = [_score_table(member, classes) for member in members[stack]]
+    weights = all_weights(members, classes, stacks, width, rows.n_features, rows.dtype)
+    for stack, own in zip(stacks, weights, strict=True):
         with np.errstate(all="ignore"):  # weights beyond single precision
-            weights = _StackWeights(tables, width, rows.n_features, rows.dtype)
-            consume(slice(0, len(blocks)), stack, DeviceScores(weights, len(classes), rows))
+            consume(stack, DeviceScores(own, len(classes), rows))
 
 
 def _with_intercept_column(block):
@@ -226,163 +251,84 @@ def _with_intercept_column(block):
     return wider
 
 
-class _ScoreTable(NamedTuple):
-    """The weights of one member, by class.
-
-    A class scores ``x @ (coef - base) + intercept``, one class zero throughout. A member without
-    any class is missing.
-    """
-
-    codes: Any  # ndarray of shape (n_weighted,): class indices, in order
-    coef: Any  # ndarray of shape (n_weighted, n_features)
-    base: Any  # ndarray of shape (n_features,), or None for zeros
-    intercept: Any  # ndarray of shape (n_weighted,)
-    zero: Any  # the class that scores zero, or None
-
-
-def _score_table(member, classes):
-    if member is None or is_constant(member):
-        zero = None if member is None else np.searchsorted(classes, member.classes_)[0]
-        return _ScoreTable(np.empty(0, dtype=np.intp), None, None, None, zero)
-    codes = classes.searchsorted(member.classes_)
-    if type(member) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
-        coef = member.centroids_
-        with np.errstate(over="ignore", invalid="ignore"):  # such a class never wins
-            intercept = -np.vecdot(coef, coef) / 2
-    else:
-        coef, intercept = member.coef_, member.intercept_
-        coef = coef if coef.ndim == 2 else coef[None]
-        if np.shape(intercept) != (len(coef),):  # without intercepts it may be a number
-            intercept = np.broadcast_to(intercept, len(coef))
-    if len(coef) < len(codes):  # the sign decides, and zero goes to the smaller class
-        return _ScoreTable(codes[1:], coef[:1], None, intercept[:1], codes[0])
-    if np.isfinite(coef[0]).all() and np.isfinite(intercept[0]):
-        # By how much a score is above that of the first class: one product less.
-        return _ScoreTable(codes[1:], coef[1:], coef[0], intercept[1:] - intercept[0], codes[0])
-    return _ScoreTable(codes, coef, None, intercept, None)
-
-
-class _StackWeights:
-    """The weights of one stack of members, some classes at a time.
-
-    Parameters
-    ----------
-    tables : list of _ScoreTable
-    width : int
-        Members in a product: beyond the tables there are members without classes.
-    n_features : int
-    dtype : dtype
-
-    Attributes
-    ----------
-    present : list of int
-        The classes that a member knows, in order.
-    """
-
-    def __init__(self, tables, width, n_features, dtype):
-        self.shape, self.dtype = (width, n_features + 1), dtype
-        known = [table.codes for table in tables]
-        known.append([table.zero for table in tables if table.zero is not None])
-        present = np.unique(np.concatenate(known).astype(np.intp))
-        self.present = present.tolist()
-        # Where each member's classes stand among those present, and its class of score zero.
-        self._placed = [
-            (
-                table,
-                present.searchsorted(table.codes),
-                -1 if table.zero is None else bisect.bisect_left(self.present, table.zero),
-            )
-            for table in tables
-        ]
-
-    def __iter__(self):
-        """Yield ``(classes, weights, whether any member has weights for each of them)``.
-
-        Weights are of shape (n_classes, width, n_features + 1), the intercepts last, and are
-        overwritten each time. A member without the class gets the score -inf.
-        """
-        class_bytes = np.dtype(self.dtype).itemsize * self.shape[0] * self.shape[1]
-        step = max(1, min(_WEIGHT_BYTES // class_bytes, len(self.present)))
-        weights = np.empty((step, *self.shape), self.dtype)
-        for start in range(0, len(self.present), step):
-            classes = self.present[start : start + step]
-            some = weights[: len(classes)]
-            yield classes, some, self._fill(start, len(classes), some)
-
-    def _fill(self, start, n_classes, weights):
-        weights[:, :, :-1], weights[:, :, -1] = 0.0, -np.inf
-        weighted = np.zeros(n_classes, dtype=bool)
-        for i, ((_, coef, base, intercept, _), place, zero) in enumerate(self._placed):
-            if start <= zero < start + n_classes:
-                weights[zero - start, i, -1] = 0.0
-            first, last = 0, len(place)
-            if n_classes < len(self.present):
-                first, last = place.searchsorted((start, start + n_classes)).tolist()
-            if first == last:
-                continue
-            if last - first < len(place):
-                coef, intercept = coef[first:last], intercept[first:last]
-            place = place[first:last] - start
-            weights[place, i, :-1] = coef if base is None else coef - base
-            weights[place, i, -1] = intercept
-            weighted[place] = True
-        return weighted
-
-
 class _StackScores:
-    """The scores of one stack of members on some blocks of test rows."""
+    """The scores of one stack of members on rows that :func:`_products` yields."""
 
-    def __init__(self, weights, n_classes, blocks):
-        self.weights, self.n_classes, self.blocks = weights, n_classes, blocks
+    def __init__(self, weights, n_classes, products):
+        self.weights, self.n_classes, self.products = weights, n_classes, products
 
     def __iter__(self):
-        """Yield ``(class, block, scores of shape (width, n_rows))``, overwritten each time.
+        """Yield ``(class, rows, scores of shape (width, n_rows))``, overwritten each time."""
+        for c, i, score in self._in_turn():
+            yield c, self.products[i][0], score
 
-        A block comes with all of its classes in order, as far as these fit in memory at once.
+    def _in_turn(self):
+        """Yield the same with the place of the product for its rows.
+
+        Each comes with all of its classes in order, as far as their weights fit in memory at
+        once.
         """
-        score = np.empty((self.weights.shape[0], self.blocks[0].shape[0]), self.weights.dtype)
-        dense = isinstance(self.blocks[0], np.ndarray)
+        rows, factors = zip(*self.products, strict=True)
+        shape = self.weights.shape[0], factors[0].shape[0]
+        most = min(max(1, _SCORES // math.prod(shape)), len(self.weights.present))
+        scores = np.empty((most, *shape), self.weights.dtype)
+        known = [scores[:, :, : own.stop - own.start] for own in rows]
+        dense = isinstance(factors[0], np.ndarray)
         for classes, weights, weighted in self.weights:
-            turned = weights.transpose(0, 2, 1)
-            if not dense:
-                turned = [np.ascontiguousarray(columns) for columns in turned]
-            for i, block in enumerate(self.blocks):
-                for j, c in enumerate(classes):
-                    if not weighted[j]:  # nothing but zeros to multiply
-                        score[...] = weights[j, :, -1:]
-                    elif dense:
-                        np.matmul(weights[j], block.T, out=score)
+            runs = list(_runs(weighted.tolist(), most))
+            turned = None if dense else np.ascontiguousarray(weights.transpose(0, 2, 1))
+            for i, factor in enumerate(factors):
+                for run, has_weights in runs:
+                    own = known[i][: run.stop - run.start]
+                    if not has_weights:  # nothing but zeros to multiply
+                        own[...] = weights[run, :, -1:]
+                    elif dense:  # one product a class, of the same shape for every row
+                        np.matmul(weights[run], factor.T, out=scores[: len(own)])
                     else:
-                        score[...] = (block @ turned[j]).T
-                    yield c, i, score
+                        for score, columns in zip(own, turned[run], strict=True):
+                            score[...] = (factor @ columns).T
+                    yield from zip(classes[run], itertools.repeat(i), own)
 
     def choices(self):
-        """Return for each block the index of the best class plus one, zero without any.
+        """Return rows with the index of the best class plus one, zero without any.
 
         A score that is not a number never wins, and ties go to the smaller class.
         """
-        shape = len(self.blocks), self.weights.shape[0], self.blocks[0].shape[0]
-        best = np.full(shape, -np.inf, self.weights.dtype)
-        chosen = np.zeros(shape, np.min_scalar_type(self.n_classes))
-        better, mark = np.empty(shape[1:], bool), np.empty(shape[1:], chosen.dtype)
-        for c, i, score in self:
+        width, code = self.weights.shape[0], np.min_scalar_type(self.n_classes).type
+        sizes = [rows.stop - rows.start for rows, _ in self.products]
+        best = [np.full((width, n), -np.inf, self.weights.dtype) for n in sizes]
+        chosen = [np.zeros((width, n), code) for n in sizes]
+        for c, i, score in self._in_turn():
             # Classes come in order: the last that beats all before it is marked highest.
-            np.greater(score, best[i], out=better)
-            np.multiply(better.view(np.uint8), chosen.dtype.type(c + 1), out=mark)
+            mark = np.greater(score, best[i]).view(np.uint8) * code(c + 1)
             np.maximum(chosen[i], mark, out=chosen[i])
             np.fmax(best[i], score, out=best[i])
-        return chosen
+        return [(rows, own) for (rows, _), own in zip(self.products, chosen, strict=True)]
 
     def counts(self):
-        """Yield ``(block, class, how many members choose it on each row)``."""
-        for i, chosen in enumerate(self.choices()):
-            for c in self.weights.present:
-                yield i, c, _column_sums(np.equal(chosen, c + 1).view(np.uint8))
+        """Yield ``(rows, class, how many members choose it on each row)``."""
+        present = self.weights.present
+        parts = [present[i : i + _COUNTED] for i in range(0, len(present), _COUNTED)]
+        for rows, chosen in self.choices():
+            for classes in parts:
+                codes = np.array(classes, chosen.dtype)[:, None, None] + 1
+                counts = _sums_over_members(np.equal(chosen, codes).view(np.uint8))
+                yield from zip(itertools.repeat(rows), classes, counts)
 
 
-def _column_sums(indicator):
-    """Sum zeros and ones of shape (width, n_rows) over the members, overwriting them."""
-    while len(indicator) % 2 == 0:  # halves: fewer and longer sums than row by row
-        half = len(indicator) // 2
-        indicator = np.add(indicator[:half], indicator[half:], out=indicator[:half])
-    return np.add.reduce(indicator, axis=0, dtype=np.uint8)  # stacks are narrower than 255
+def _runs(flags, most):
+    """Yield ``(slice, flag)``: the same flag several times in a row, up to `most` times."""
+    start = 0
+    for flag, run in itertools.groupby(flags):
+        stop = start + len(list(run))
+        for first in range(start, stop, most):
+            yield slice(first, min(first + most, stop)), flag
+        start = stop
+
+
+def _sums_over_members(indicator):
+    """Sum zeros and ones of shape (n, width, n_rows) over the members, overwriting them."""
+    while indicator.shape[1] % 2 == 0:  # halves: fewer and longer sums than row by row
+        half = indicator.shape[1] // 2
+        indicator = np.add(indicator[:, :half], indicator[:, half:], out=indicator[:, :half])
+    return np.add.reduce(indicator, axis=1, dtype=np.uint8)  # stacks are narrower than 255

@@ -52,9 +52,9 @@ def iter_ballots(members, seen, classes, X, **how):
     """
     dtype = _ballot_type(classes)
 
-    def ask(voters, places, linear, blocks, n_jobs, **how):
+    def ask(voters, places, linear, blocks, n_asked, n_jobs, **how):
         if linear:
-            return linear_ballots(voters, classes, blocks, dtype, n_jobs)
+            return linear_ballots(voters, classes, blocks, n_asked, dtype, n_jobs)
         known = seen[places], classes, places
         return _ask_all(_predicted, voters, known, blocks, (), dtype, n_jobs, **how)
 
@@ -76,9 +76,9 @@ def iter_scores(members, seen, classes, X, **how):
         vote for, and throughout for a missing member.
     """
 
-    def ask(voters, places, linear, blocks, n_jobs, **how):
+    def ask(voters, places, linear, blocks, n_asked, n_jobs, **how):
         if linear:
-            return linear_scores(voters, classes, blocks, n_jobs)
+            return linear_scores(voters, classes, blocks, n_asked, n_jobs)
         known, shape = (seen[places], classes, places), (len(classes),)
         return _ask_all(_scored, voters, known, blocks, shape, np.float64, n_jobs, **how)
 
@@ -97,9 +97,9 @@ def iter_votes(members, seen, classes, X, **how):
     """
     dtype = _ballot_type(classes)
 
-    def ask(voters, places, linear, blocks, n_jobs, **how):
+    def ask(voters, places, linear, blocks, n_asked, n_jobs, **how):
         if linear:
-            return linear_votes(voters, classes, blocks, n_jobs)
+            return linear_votes(voters, classes, blocks, n_asked, n_jobs)
         known = seen[places], classes, places
         ballots = _ask_all(_predicted, voters, known, blocks, (), dtype, n_jobs, **how)
         return count_votes(ballots, len(classes))
@@ -164,9 +164,8 @@ def _iter_spans(
         parts = []
         for view, places in groups:
             own = _own_voters(voters, places, linear)
-            asked = partial(
-                ask, own, places, linear, n_jobs=n_jobs, verbose=verbose, on_error=on_error
-            )
+            how = {"n_asked": stop - start, "n_jobs": n_jobs, "verbose": verbose}
+            asked = partial(ask, own, places, linear, on_error=on_error, **how)
             if on_device:
                 answers = asked(blocks)
             elif linear:
@@ -233,7 +232,7 @@ def _by_products(ask, voters, blocks, view, transform, n_jobs, missing):
             raise
     mended, known = mended_blocks(blocks, view, transform, voters)
     answers = ask(mended)
-    answers[~known] = missing
+    answers[~known[: len(answers)]] = missing
     return answers
 
 
@@ -271,8 +270,9 @@ def _voters(members, steps):
     """Return members without the steps that all share, and whether all are linear."""
     if isinstance(members, StoredMembers):  # nets: loaded when they are asked, some at a time
         return members.without_steps(len(steps)), False
-    voters = [_behind(member, len(steps)) for member in members]
-    return voters, is_linear(voters)
+    if Pipeline in set(map(type, members)):
+        members = [_behind(member, len(steps)) for member in members]
+    return members, is_linear(members)
 
 
 def _behind(member, n_steps):

@@ -98,8 +98,8 @@ def test_a_hostile_row_in_other_ways_to_count(estimator, how, allowed, value):
 
 @pytest.mark.parametrize("value", [1e39, np.nan, np.inf])
 def test_a_hostile_row_of_nets(value):
-    nets = pytest.importorskip("certified_ensembles.nets", reason="needs the extra [torch]")
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+    from certified_ensembles import nets
 
     class Module(torch.nn.Linear):
         def __init__(self, n_features, n_classes):
@@ -278,8 +278,8 @@ def test_a_failure_in_a_stack_leaves_the_bits_of_the_others(estimator):
 
 
 def test_a_failure_in_a_stack_of_nets_leaves_the_bits_of_the_others():
-    nets = pytest.importorskip("certified_ensembles.nets", reason="needs the extra [torch]")
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs the extra [torch]")
+    from certified_ensembles import nets
 
     class Module(torch.nn.Linear):
         def __init__(self, n_features, n_classes):
