@@ -242,11 +242,12 @@ def _first_groups(parts, n):
 
 
 def _expansion(numbers) -> list[float]:
-    """Return a few doubles with the same exact sum as the numbers.
+    """Return a few doubles with the same exact sum as the numbers, and a zero at the end.
 
-    Each is the sum of what is left, rounded once. So two lists compare as their sums do.
+    Each is the sum of what is left, rounded once. So two lists compare as their sums do: the
+    zero meets what is left of the other sum, be it positive or negative.
     """
     terms, parts = numbers.tolist(), []
     while part := math.fsum(itertools.chain(terms, (-known for known in parts))):
         parts.append(part)
-    return parts or [0.0]
+    return [*parts, 0.0]

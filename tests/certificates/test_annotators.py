@@ -133,10 +133,10 @@ def test_close_sums_of_annotators_are_put_in_their_true_order(monkeypatch):
         _group_selection, "_exact_radius", lambda *args: settled.append(1) or exact(*args)
     )
     rng = np.random.default_rng(0)
-    for _ in range(60):
-        # Four annotators whose sums differ in their last bits, or not at all.
-        weights = 1.0 + rng.integers(0, 3, 8) * 2.0**-60 * np.array([0, 1] * 4)
-        weights[1::2] = rng.integers(0, 3, 4) * 2.0**-70
+    for _ in range(300):
+        # Annotators whose sums differ in what rounding takes away or adds, or not at all.
+        weights = np.ones(8)
+        weights[1::2] = rng.integers(0, 5, 4) * 2.0**-54
         y, groups = rng.integers(0, 2, 8), np.arange(8) // 2
         (winner,), (radius,) = linear_smoother_radius([weights], y, 2, groups=groups)
         assert (winner, radius) == rational_radius(weights, y, groups, 2, False)
