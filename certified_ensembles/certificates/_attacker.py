@@ -9,6 +9,8 @@ from ._program import program_of
 
 # A solver's bound is a float: what lies this little below a whole number counts as that number.
 _SLACK = 1e-3
+# Beside coefficients larger than this a solver's tolerances would matter.
+_LARGEST_COST = 2**20
 # The number of rounds of the attack that looks for rows to break without a solver.
 _ATTACK_ROUNDS = 40
 # The number of entries of the table of powers that are in memory at once while attacks are tried.
@@ -117,6 +119,9 @@ class Attacker:
         taken : ndarray, int64
             The moves of the best attack that the solver met.
         """
+        nothing = np.empty(0, dtype=np.int64)
+        if self.moves.cost.max(initial=0) > _LARGEST_COST:
+            return self.n_rows, nothing
         program = program_of(self.ways, self.moves)
         if most is not None:
             group = np.repeat(np.arange(len(sizes)), sizes)
@@ -134,7 +139,6 @@ class Attacker:
         bound = self.n_rows
         if result.mip_dual_bound is not None and np.isfinite(result.mip_dual_bound):
             bound = min(bound, int(np.floor(-result.mip_dual_bound + _SLACK)))
-        taken = np.empty(0, dtype=np.int64)
-        if result.x is not None:
-            taken = self.moves.rounded(result.x[: program.n_moves])
-        return bound, taken
+        if result.x is None:
+            return bound, nothing
+        return bound, self.moves.rounded(result.x[: program.n_moves])

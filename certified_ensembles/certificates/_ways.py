@@ -11,7 +11,7 @@ import numpy as np
 
 from ._inputs import count_votes
 from ._moves import Payments
-from .knapsack import _least_cost, closing_prices
+from .knapsack import NEVER, _least_cost, closing_prices
 from .runoff import class_major, first_places, prefers_first, run_off_tally
 
 # The number of powers, of small integers each, in memory at once while ways are sifted.
@@ -177,25 +177,23 @@ def priced_ways(ballots, winner, prices, n_classes, open_set, budget):
     """
     need = _needs(ballots, winner, n_classes, open_set)
     for_winner, leave, found = ballots == winner[:, None], prices.min(axis=2), []
+    most = min(budget, NEVER - 1)
     for t in range(need.shape[1]):
         one, two = closing_prices(for_winner, leave, prices[:, :, t])
         rows = np.flatnonzero((_least_cost(need[:, t], one, two) <= budget) & (winner != t))
         # What is dearer than the budget, and 0 then, closes nothing.
-        found.append((rows, need[rows, t], [p[rows] * (p[rows] <= budget) for p in (one, two)]))
-    dearest = max((int(p.max(initial=0)) for *_, steps in found for p in steps), default=0)
-    seen = np.zeros((ballots.shape[1], dearest + 1), dtype=bool)
-    for *_, steps in found:
-        for price in steps:
-            seen[np.broadcast_to(np.arange(len(seen)), price.shape), price] = True
-    seen[:, 0] = False
-    place = np.cumsum(seen).reshape(seen.shape) - 1
-    moves = Payments(*np.nonzero(seen), budget)
+        found.append((rows, need[rows, t], [p[rows] * (p[rows] <= most) for p in (one, two)]))
+    members = np.arange(ballots.shape[1]) * (most + 1)
+    # One move for each price of each member that any row sees.
+    seen = [np.unique((members + p)[p > 0]) for *_, steps in found for p in steps]
+    seen = np.unique(np.concatenate(seen))
+    moves = Payments(*np.divmod(seen, most + 1), budget)
     builder = WaysBuilder(moves)
     for rows, needed, steps in found:
-        power = np.zeros((len(rows), len(moves.member)), dtype=np.int8)
+        power = np.zeros((len(rows), len(seen)), dtype=np.int8)
         for price in steps:
             at, j = np.nonzero(price)
-            np.add.at(power, (at, place[j, price[at, j]]), 1)
+            np.add.at(power, (at, np.searchsorted(seen, members[j] + price[at, j])), 1)
         builder.add(rows, [(power, needed)])
     return builder.build(), moves
 

@@ -135,7 +135,8 @@ def collective_survivors(
     speed of the machine.
 
     The solver works in floating point with small integer coefficients; its bound is trusted to
-    0.001. The attack that is returned is counted in integers.
+    0.001. (Where a price within the budget exceeds 2**20 it is not asked.) The attack that is
+    returned is counted in integers.
 
     References
     ----------

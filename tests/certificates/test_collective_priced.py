@@ -106,6 +106,16 @@ def test_budget_is_spent_once_for_all_rows():
     assert sorted(np.bincount(result.attack, minlength=3)) == [0, 4, 4]
 
 
+def test_solver_is_not_asked_about_prices_beside_which_its_tolerances_matter():
+    ballots = np.full((3, 3), -1)
+    np.fill_diagonal(ballots, 0)
+    prices = np.full((3, 3, 2), NEVER)
+    for price, certified in ((2**20, 1), (2**20 + 1, 0)):
+        prices[np.eye(3, dtype=bool)] = price
+        result = collective_survivors(ballots, 2, 2 * price, prices=prices)
+        assert (result.pointwise, result.certified, result.upper) == (0, certified, 1)
+
+
 def test_what_nothing_can_turn_survives_any_budget():
     prices = np.full((2, 3, 2), NEVER)
     result = collective_survivors([[0, 0, 0], [1, 1, 0]], 2, 10**6, prices=prices)
