@@ -330,7 +330,7 @@ def _most_felled(attacker, deadline, time_limit, report):
 
 def _check_limits(budget, time_limit):
     """Raise where the budget or the time limit is of no use."""
-    if not isinstance(budget, Integral):
+    if not isinstance(budget, Integral) or isinstance(budget, bool):
         raise TypeError(f"budget must be an integer, got {budget!r}.")
     if budget < 0:
         raise ValueError(f"budget must not be negative, got {budget}.")

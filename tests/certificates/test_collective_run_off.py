@@ -193,6 +193,7 @@ def test_change_of_scores_alone_counts():
     ("change", "error", "match"),
     [
         ({"budget": -1}, ValueError, "budget must not be negative, got -1"),
+        ({"budget": True}, TypeError, "budget must be an integer, got True"),
         ({"time_limit": -1}, ValueError, "time_limit"),
         ({"y_true": [0]}, ValueError, "y_true"),
         ({"scores": [[0.0, 1.0]]}, ValueError, "scores must have the shape"),
