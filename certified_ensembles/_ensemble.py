@@ -34,9 +34,16 @@ from ._data.validation import (
 )
 from ._deterministic import parts_of
 from ._fits import OneFitMixin
+from ._jobs import progress
 from ._member_warnings import summed_up
 from ._members import count_votes, failures_in_words, first_choices, names_by_row, question_of
-from .certificates import collective_survivors
+
+
+def _tell(bar, n_done, n_programs, certified):
+    """Move a bar on by one program."""
+    bar.total = n_programs
+    bar.set_postfix_str(f"{certified} certified", refresh=False)
+    bar.update(1)
 
 
 class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -298,6 +305,10 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Ba
         A radius lets the attacker begin anew for every test row. One poisoned training set
         changes the same members for all of them, so more predictions survive.
 
+        It answers for every aggregation, for several seeds (a partition has one ballot), and for
+        members with prices (``certificate="members"``: the flips that the budget allows are
+        shared out among members once for all test rows).
+
         Parameters
         ----------
         X : array-like, sparse matrix, dataframe or sequence of str
@@ -321,12 +332,14 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Ba
         Raises
         ------
         ValueError
-            If the aggregation is not a plurality, or a parameter is unusable; so are true labels
-            that are missing, or texts where the ensemble has numbers, or the other way round.
+            If a parameter is unusable; so are true labels that are missing, or texts where the
+            ensemble has numbers, or the other way round.
 
         Notes
         -----
-        All ballots are held at once: n_samples x n_members small integers.
+        All ballots are held at once: n_samples x n_members small integers; in a run-off, or with
+        prices, as many numbers for every class. With ``verbose`` a bar counts the programs that
+        are solved, and says how many predictions are certified by then.
 
         Examples
         --------
@@ -344,31 +357,26 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Ba
                 "collective_certify does not count periods: whoever owns one may bring a member "
                 "that is not there today. Use certify, row by row."
             )
-        if self.aggregation != "plurality":
-            raise ValueError(
-                "collective_certify counts plurality votes, got "
-                f"aggregation={self.aggregation!r}; use certify, row by row."
-            )
         y_true = None
         if y is not None:
             check_consistent_length(X, y)
             y = np.asarray(on_host(y))
             check_same_kind(y, self.classes_, "y", "classes_")
-            y_true = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+            code = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
             # A label that no member knows is never predicted: such a row does not count.
-            known = self.classes_[y_true] == y
-        ballots = self.ballots(X)
-        if y is not None and not known.all():
-            ballots, y_true = ballots[known], y_true[known]
-        return collective_survivors(
-            ballots,
-            len(self.classes_),
-            budget * self._operation_cost(threat),
-            spread=self.spread_,
-            y_true=y_true,
-            open_set=self._open_set,
-            time_limit=time_limit,
-        )
+            y_true = np.where(self.classes_[code] == y, code, -1)
+        cost = self._operation_cost(threat)
+        with progress(None, None, "collective", self.verbose, unit="program") as bar:
+            return self._ask(
+                self._members.survivors,
+                X,
+                budget=budget * cost,
+                aggregation=self.aggregation,
+                spread=self.spread_,
+                y_true=y_true,
+                time_limit=time_limit,
+                progress=partial(_tell, bar),
+            )
 
     # ------------------------------------------------------------ scikit-learn
 

@@ -96,7 +96,7 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         Where to keep trained members, by estimator, rows and seed: a fit that was killed
         resumes, and after a change of data only the partitions that changed are trained.
     verbose : int, default=0
-        1 shows a progress bar in :meth:`fit`, 2 also when members are asked.
+        1 shows a bar in :meth:`fit` and :meth:`collective_certify`, 2 also when members answer.
 
     Attributes
     ----------

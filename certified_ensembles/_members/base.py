@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..certificates import collective_run_off_survivors, collective_survivors
 from .questions import WINNER_STAYS
 
 
@@ -71,3 +72,27 @@ class BaseMembers:
     def certify(self, X, **how):
         """Return what :meth:`elect` returns, with larger radii where the kind knows of them."""
         return self.elect(X, **how)
+
+    def survivors(self, X, budget, *, aggregation, spread=None, n_jobs, verbose=0, **how):
+        """Bound how many winners survive one attacker who has one budget for all rows.
+
+        Parameters
+        ----------
+        X : test rows, as the members take them
+        budget : int
+            What the radii of :meth:`certify` count.
+        aggregation, spread, n_jobs, verbose
+            As for :meth:`elect`.
+        **how
+            What the certificate takes besides.
+
+        Returns
+        -------
+        certificate : CollectiveCertificate
+        """
+        how |= {"open_set": self.open_set, "spread": spread}
+        if aggregation == "run_off":
+            scores = np.concatenate(list(self.scores(X, n_jobs=n_jobs, verbose=verbose)))
+            return collective_run_off_survivors(scores, budget, **how)
+        ballots = np.concatenate(list(self.ballots(X, n_jobs=n_jobs, verbose=verbose)))
+        return collective_survivors(ballots, len(self.classes), budget, **how)

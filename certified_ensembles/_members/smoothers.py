@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, is_clusterer
 
 from .._data.block_map import map_blocks
 from .._data.containers import n_rows
+from ..certificates import collective_survivors
 from ..certificates.knapsack import NEVER, turning_prices
 from ..certificates.linear import linear_smoother_winner
 from ..smoothers._linear_smoother import LinearSmoother, _split
@@ -145,17 +146,27 @@ class SmootherMembers(LabelMembers):
         -------
         winner, radius : ndarrays of shape (n_samples,), int64
         """
-        blocks = map_blocks(
-            partial(self._certify_block, question),
-            X,
-            n_jobs=n_jobs,
-            desc="certify",
-            verbose=verbose,
-        )
-        winners, radii = zip(*blocks, strict=True)
-        return question.of_all_prices(np.concatenate(winners), np.concatenate(radii))
+        ask = partial(self._certify_block, question)
+        return question.of_all_prices(*self._by_blocks(ask, X, n_jobs, verbose))
+
+    def survivors(self, X, budget, *, aggregation, spread=None, n_jobs, verbose=0, **how):
+        """Bound how many winners survive one attacker, given the members' prices."""
+        ballots, prices = self._by_blocks(self._priced_block, X, n_jobs, verbose)
+        how |= {"open_set": self.open_set, "prices": prices}
+        return collective_survivors(ballots, len(self.classes), budget, **how)
+
+    def _by_blocks(self, ask, X, n_jobs, verbose):
+        """Return both arrays that blocks of test rows give, whole."""
+        blocks = map_blocks(ask, X, n_jobs=n_jobs, desc="certify", verbose=verbose)
+        return [np.concatenate(part) for part in zip(*blocks, strict=True)]
 
     def _certify_block(self, question, rows):
+        ballots, prices = self._priced_block(rows)
+        n_classes = len(self.classes)
+        return question.of_prices(ballots, prices, n_classes, open_set=self.open_set)
+
+    def _priced_block(self, rows):
+        """Return ballots, and the price of every other answer of every member."""
         classes, n_classes = self.classes, len(self.classes)
         ballots = np.full((len(rows), len(self.estimators)), -1, dtype=np.int64)
         # A constant member has one label throughout: any flip may change what it is.
@@ -169,7 +180,7 @@ class SmootherMembers(LabelMembers):
             else:
                 prices_of = partial(self._ballots_and_prices, j)
                 ballots[:, j], prices[:, j] = self.views[j].answers(prices_of, rows)
-        return question.of_prices(ballots, prices, n_classes, open_set=self.open_set)
+        return ballots, prices
 
     def _ballots_and_prices(self, j, rows):
         """Return what a member answers, and what other answers cost."""

@@ -1,7 +1,11 @@
 """Theorems as pure functions on arrays: no estimator in sight."""
 
 from .ablation import ablation_poisoned_probability
-from .collective import CollectiveCertificate, collective_survivors
+from .collective import (
+    CollectiveCertificate,
+    collective_run_off_survivors,
+    collective_survivors,
+)
 from .finite import finite_aggregation_radius, finite_run_off_radius
 from .finite_targets import finite_target_radius, finite_top_k_radius
 from .flips import flips_from_margin
@@ -22,6 +26,7 @@ __all__ = [
     "CollectiveCertificate",
     "ablation_poisoned_probability",
     "chernoff_log_error",
+    "collective_run_off_survivors",
     "collective_survivors",
     "finite_aggregation_radius",
     "finite_run_off_radius",

@@ -16,10 +16,14 @@ from functools import partial
 import numpy as np
 
 from ._flip_selection import count_fitting, last_that_stands
+from ._inputs import check_n_classes
 from ._scored_blocks import AddedByClass, WeightBlocks
 
 # Columns of a bin that are added as parts of long vectors.
 _MAX_SLOTS = 24
+# Cells form a table, with room for those without labels, where this leaves it no larger than so
+# many times the weights: long vectors then take the place of look-ups.
+_MAX_TABLE = 1.5
 
 
 def check_groups(groups, n_train) -> np.ndarray:
@@ -58,21 +62,22 @@ class _AddedByBin:
 
     Parameters
     ----------
-    bins : ndarray of shape (n_columns,), int
-        The bin of every column; none of 0..n_bins - 1 is empty.
+    bins : ndarray of shape (n_columns >= 1,), int
+        The bin of every column.
+    n_bins : int
 
     Attributes
     ----------
     order : ndarray of shape (n_columns,), int
         The arrangement.
     place : ndarray of shape (n_bins,), int
-        The place of every bin among the sums.
+        The place of every bin among the sums. Empty bins share the last one.
     """
 
-    def __init__(self, bins):
-        sizes = np.bincount(bins)
+    def __init__(self, bins, n_bins):
+        sizes = np.bincount(bins, minlength=n_bins)
         by_size = np.argsort(-sizes, kind="stable")
-        self.place = np.argsort(by_size)
+        self.place = np.minimum(np.argsort(by_size), np.count_nonzero(sizes))
         by_bin, sizes = np.argsort(self.place[bins], kind="stable"), sizes[by_size]
         starts = np.cumsum(sizes) - sizes
         slot = np.minimum(np.arange(len(bins)) - np.repeat(starts, sizes), _MAX_SLOTS)
@@ -84,11 +89,13 @@ class _AddedByBin:
     def __call__(self, columns) -> tuple[np.ndarray, np.ndarray]:
         """Return the sums of all bins, the largest bins first, and the sums of magnitudes.
 
-        The columns come in `order`. Both are one array where no column is negative.
+        The columns come in `order`. Both are one array where no column is negative. A zero, for
+        empty bins, comes last.
         """
         signed = columns.min(initial=0.0) < 0
         start = self._widths[0]
-        sums = columns[:, :start].copy()
+        sums = np.zeros((len(columns), start + 1))
+        sums[:, :start] = columns[:, :start]
         magnitudes = np.abs(sums) if signed else sums
         buffer = np.empty_like(sums)
         for width in self._widths[1:]:
@@ -109,7 +116,8 @@ class GroupedWeights(WeightBlocks):
     """The checked arguments of a certificate that counts groups, read in blocks.
 
     *Cells* are the labels of one class in one group, in ascending order of class, then group.
-    Columns come in an order that suits the sums of cells.
+    They form a table of classes and groups if that is not much larger than the weights;
+    otherwise there are none without labels. Columns come in an order that suits the sums of cells.
 
     Parameters
     ----------
@@ -132,32 +140,52 @@ class GroupedWeights(WeightBlocks):
 
     def __init__(self, weights, y, n_classes, groups):
         self.n_groups, self._groups = int(groups.max()) + 1, groups
+        self._tabular = self.n_groups * check_n_classes(n_classes) <= _MAX_TABLE * len(groups)
         super().__init__(weights, y, n_classes)
 
     def _arrange(self, y):
-        found, cell = np.unique(y * self.n_groups + self._groups, return_inverse=True)
+        found, cell = np.arange(self.n_classes * self.n_groups), y * self.n_groups + self._groups
+        if not self._tabular:
+            found, cell = np.unique(cell, return_inverse=True)
         cell_class, self.cell_group = np.divmod(found, self.n_groups)
         self.add_by_class = AddedByClass(cell_class, self.n_classes)
-        self._add_to_cells, self._add_to_groups = _AddedByBin(cell), _AddedByBin(self.cell_group)
-        self._cells_by_group = self._add_to_cells.place[self._add_to_groups.order]
+        self._add_to_cells = _AddedByBin(cell, len(found))
+        if not self._tabular:
+            self._add_to_groups = _AddedByBin(self.cell_group, self.n_groups)
+            self._cells_by_group = self._add_to_cells.place[self._add_to_groups.order]
         order = self._add_to_cells.order
         self.group, label = self._groups[order], y[order]
         self._columns = [np.flatnonzero(label == c) for c in range(self.n_classes)]
         return order
 
+    def table(self, cells):
+        """Return cells as a table of shape (n, n_classes, n_groups), or None if they form none."""
+        return cells.reshape(len(cells), self.n_classes, -1) if self._tabular else None
+
     def _score(self, block):
-        cells, magnitudes = self._add_to_cells(block)
-        cells = cells.take(self._add_to_cells.place, axis=1)
-        magnitudes, _ = self._add_to_groups(magnitudes.take(self._cells_by_group, axis=1))
-        magnitudes = magnitudes.take(self._add_to_groups.place, axis=1)
+        sums, magnitudes = self._add_to_cells(block)
+        cells = sums.take(self._add_to_cells.place, axis=1)
+        if self._tabular:
+            if magnitudes is sums:
+                magnitudes = cells
+            else:
+                magnitudes = magnitudes.take(self._add_to_cells.place, axis=1)
+            magnitudes = self.table(magnitudes).sum(axis=1)
+        else:
+            magnitudes, _ = self._add_to_groups(magnitudes.take(self._cells_by_group, axis=1))
+            magnitudes = magnitudes.take(self._add_to_groups.place, axis=1)
         return self.add_by_class(cells), (cells, magnitudes)
 
     def add_cells(self, drops, cells, of_class, sign):
         """Add to the drops of all groups, row by row, the cells of the row's class, in place."""
+        table = self.table(cells)
         for i, c in enumerate(of_class.tolist()):
             if c < self.n_classes:  # a label never seen has no cells
                 own = self.add_by_class.slices[c]
-                drops[i, self.cell_group[own]] += sign * cells[i, own]
+                if table is None:
+                    drops[i, self.cell_group[own]] += sign * cells[i, own]
+                else:
+                    drops[i] += sign * table[i, c]
 
 
 def groups_within_leads(smoother, block, lead, wins_ties) -> np.ndarray:
@@ -204,13 +232,17 @@ def _surely_fits(smoother, cells, base, radius, cutoff, limit, slack) -> np.ndar
     Drops differ from the base in the cells of the rival alone.
     """
     z = np.where(np.isfinite(cutoff), cutoff, 0.0)[:, None]
-    excess = np.maximum(base - z, 0.0)
-    mine = base.take(smoother.cell_group, axis=1)
-    mine -= z
-    changed = np.maximum(mine - cells, 0.0)
-    changed -= np.maximum(mine, 0.0)
-    bound = np.repeat((radius * z[:, 0] + excess.sum(axis=1))[:, None], limit.shape[1], axis=1)
-    bound[:, : smoother.n_classes] += smoother.add_by_class(changed)
+    beyond, table = base - z, smoother.table(cells)
+    excess = np.repeat(np.maximum(beyond, 0.0).sum(axis=1)[:, None], limit.shape[1], axis=1)
+    if table is not None:
+        changed = beyond[:, None] - table
+        np.maximum(changed, 0.0, out=changed).sum(axis=2, out=excess[:, : smoother.n_classes])
+    else:
+        mine = beyond.take(smoother.cell_group, axis=1)
+        changed = np.maximum(mine - cells, 0.0)
+        changed -= np.maximum(mine, 0.0)
+        excess[:, : smoother.n_classes] += smoother.add_by_class(changed)
+    bound = (radius * z[:, 0])[:, None] + excess
     fits = bound + slack[:, None] <= limit
     fits[radius == 0] = True
     return fits
@@ -242,11 +274,12 @@ def _first_groups(parts, n):
 
 
 def _expansion(numbers) -> list[float]:
-    """Return a few doubles with the same exact sum as the numbers.
+    """Return a few doubles with the same exact sum as the numbers, and a zero at the end.
 
-    Each is the sum of what is left, rounded once. So two lists compare as their sums do.
+    Each is the sum of what is left, rounded once. So two lists compare as their sums do: the
+    zero meets what is left of the other sum, be it positive or negative.
     """
     terms, parts = numbers.tolist(), []
     while part := math.fsum(itertools.chain(terms, (-known for known in parts))):
         parts.append(part)
-    return parts or [0.0]
+    return [*parts, 0.0]

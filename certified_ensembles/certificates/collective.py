@@ -1,21 +1,17 @@
 """One attacker against a whole test set, and a bound on the predictions that survive."""
 
-import itertools
-import math
 import time
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
 
-from ._inputs import count_votes
-from .finite import (
-    check_ballots,
-    check_spread,
-    finite_aggregation_radius,
-)
+from ._attacker import Attacker
+from ._moves import Partitions
+from ._ways import plurality_ways, priced_ways, run_off_ways
+from .finite import check_ballots, finite_aggregation_radius, finite_run_off_radius
+from .knapsack import _check, priced_plurality_radius
+from .runoff import check_scores, run_off_radius
 
 # The number of rows in a small program. Programs of this size are mostly solved to the end.
 _GROUP_ROWS = 16
@@ -24,15 +20,9 @@ _GROUP_ROWS = 16
 _GROUP_SHARE, _GROUP_SHARE_OF_LARGE, _LARGE = 0.5, 0.2, 500_000
 # Beyond this the program for all rows would not fit into the memory of most machines.
 _TOO_LARGE = 50_000_000
-# A solver's bound is a float: what lies this little below a whole number counts as that number.
-_SLACK = 1e-3
-# The number of rounds of the attack that looks for rows to break without a solver.
-_ATTACK_ROUNDS = 40
 # All attacks are tried, and no solver is called, where that takes fewer additions than this
 # for each second of the time limit. A slow core does more.
 _ADDITIONS_PER_SECOND = 1e9
-# The number of entries of the table of powers that are in memory at once while rivals are sifted.
-_BLOCK_POWERS = 2**22
 
 
 class CollectiveCertificate(NamedTuple):
@@ -49,7 +39,8 @@ class CollectiveCertificate(NamedTuple):
     optimal : bool
         Whether `certified` equals `upper`, so that no other method can certify more.
     attack : ndarray of shape (n_changed,), int64
-        The members, or the partitions if a spread is given, that this attack takes.
+        The members, or the partitions if a spread is given, that this attack takes; a member
+        with prices as often as operations are spent on it.
     """
 
     certified: int
@@ -65,6 +56,7 @@ def collective_survivors(
     budget,
     *,
     spread=None,
+    prices=None,
     y_true=None,
     open_set=False,
     time_limit=60.0,
@@ -83,10 +75,15 @@ def collective_survivors(
         Number of known classes.
     budget : int
         Number of members that the attacker may change, each as it likes for every test row;
-        with `spread`, number of partitions, all of whose members it may change.
+        with `spread`, number of partitions, all of whose members it may change; with `prices`,
+        number of operations, shared out among members once for all test rows.
     spread : array-like of shape (n_partitions, degree), int, default=None
         ``spread[p]`` are the members that partition ``p`` reaches (finite aggregation). None:
         each member has a partition of its own.
+    prices : array-like of shape (n_samples, n_members, n_classes) or, with `open_set`, \
+(n_samples, n_members, n_classes + 1), int, default=None
+        Least number of operations, or a lower bound of it, that makes a member vote for each
+        class at each row, as for `priced_plurality_radius`. Not beside `spread`.
     y_true : array-like of shape (n_samples,), int, default=None
         True class indices. If given, only correct predictions are counted.
     open_set : bool, default=False
@@ -106,10 +103,14 @@ def collective_survivors(
     Raises
     ------
     ValueError
-        If an array has the wrong shape or an entry outside its range, or if `budget` or
-        `time_limit` is negative.
+        If an array has the wrong shape or an entry outside its range, if `budget` or
+        `time_limit` is negative, or if both `spread` and `prices` are given.
     TypeError
         If an array does not hold integers, or `budget` is not one.
+
+    See Also
+    --------
+    collective_run_off_survivors : The same for a run-off.
 
     Notes
     -----
@@ -123,12 +124,19 @@ def collective_survivors(
     partitions and the members, so that a member that two partitions reach counts once, unlike
     in the pointwise radius.
 
+    With `prices` an attack says how many operations are spent on each member. At a row a member
+    may then give any answer whose price there is no more than that. Members' training labels
+    can be changed in one way only, which need not reach the prices at all rows at once: the
+    true number of survivors may be larger, and is never smaller. `upper` and `optimal` speak
+    of the prices alone.
+
     Small programs over rows that fall about as easily come first, and what they prove becomes
     constraints of the program over all rows. Where the time runs out the result depends on the
     speed of the machine.
 
     The solver works in floating point with small integer coefficients; its bound is trusted to
-    0.001. The attack that is returned is counted in integers.
+    0.001. (Where a price within the budget exceeds 2**20 it is not asked.) The attack that is
+    returned is counted in integers.
 
     References
     ----------
@@ -147,21 +155,130 @@ def collective_survivors(
     _check_limits(budget, time_limit)
     deadline = time.monotonic() + time_limit
     ballots = check_ballots(ballots, n_classes)
-    if spread is None:
-        spread = np.arange(ballots.shape[1])[:, None]
-    winner, radius = finite_aggregation_radius(ballots, spread, n_classes, open_set=open_set)
+    if prices is not None:
+        if spread is not None:
+            raise ValueError(
+                "prices go with members of one partition each, got a spread beside them. Pass "
+                "spread=None, or leave out the prices: then any change of a member costs one."
+            )
+        winner, radius = priced_plurality_radius(ballots, prices, n_classes, open_set=open_set)
+    else:
+        spread = _own_partitions(ballots) if spread is None else spread
+        winner, radius = finite_aggregation_radius(ballots, spread, n_classes, open_set=open_set)
     counted = _counted(winner, y_true)
-    n_counted = int(np.count_nonzero(counted))
     at_risk = np.flatnonzero(counted & (radius < budget))
-    attacker = _Attacker.against(
-        ballots[at_risk],
-        winner[at_risk],
-        n_classes,
-        open_set,
-        budget,
-        _reach(spread, ballots.shape[1]),
-    )
-    pointwise = n_counted - len(at_risk)
+    own, won = ballots[at_risk], winner[at_risk]
+    if prices is not None:
+        prices = np.asarray(prices)[at_risk]
+        prices = _check(own, prices, n_classes, n_classes + bool(open_set))[1]
+        ways, moves = priced_ways(own, won, prices, n_classes, open_set, budget)
+    else:
+        moves = Partitions(spread, ballots.shape[1], budget)
+        ways = plurality_ways(own, won, n_classes, open_set, moves)
+    attacker = Attacker(ways, moves)
+    return _certificate(attacker, counted, len(at_risk), deadline, time_limit, progress)
+
+
+def collective_run_off_survivors(
+    scores,
+    budget,
+    *,
+    spread=None,
+    y_true=None,
+    open_set=False,
+    time_limit=60.0,
+    progress=None,
+):
+    """Bound from below how many winners of a run-off survive one attacker with one budget.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_samples, n_members, n_classes), float
+        As for `run_off_radius`.
+    budget : int
+        Number of members that the attacker may change, each to any ranking at every test row;
+        with `spread`, number of partitions, all of whose members it may change.
+    spread : array-like of shape (n_partitions, degree), int, default=None
+        As for `collective_survivors`.
+    y_true : array-like of shape (n_samples,), int, default=None
+        True class indices. If given, only correct predictions are counted.
+    open_set : bool, default=False
+        As for `run_off_radius`.
+    time_limit, progress
+        As for `collective_survivors`.
+
+    Returns
+    -------
+    CollectiveCertificate
+        ``certified``, ``pointwise``, ``upper``, ``optimal`` and ``attack``. `pointwise` counts
+        the radii of `run_off_radius`, or with `spread` those of `finite_run_off_radius`.
+
+    Raises
+    ------
+    ValueError
+        If an array has the wrong shape or an entry outside its range, or if `budget` or
+        `time_limit` is negative.
+    TypeError
+        If an array has the wrong kind of numbers, or `budget` is not an integer.
+
+    See Also
+    --------
+    collective_survivors : The same for a plurality.
+
+    Notes
+    -----
+    A row falls in one of two ways, and in each a changed member has one best ranking, so that
+    what the taken members add up to decides. Let `gap(a, b)` be how far class `a` is before
+    `b` in round one, ``n_a - n_b + [a < b]``.
+
+    - Two classes `a` and `b` overtake the winner `c` in round one. Changed members vote for
+      one of the two. That takes ``1 + [f_j = c] - [f_j = a]`` from `gap(c, a)` for each of
+      them, the same for `b`, and ``1 + 2 [f_j = c] - [f_j = a] - [f_j = b]`` from the sum of
+      both gaps. All three must be closed.
+    - One class `t` beats `c` in the final. Changed members put `t` first and `c` last. That
+      takes ``1 + [f_j = m] - [f_j = t]`` from `gap(m, t)` for every other class `m`, and from
+      the gap of the final two if the member preferred `c` and one if it abstained. All must
+      be closed; if `t` and another class have overtaken `c`, it is the first way.
+
+    With these gaps as constraints the integer program is exact: what falls in it falls to some
+    change of the taken members. It is solved, or bounded, as in `collective_survivors`.
+
+    Examples
+    --------
+    Six members, who at each row have changed places. One changed member can turn any of the six
+    elections, but no more than three of them.
+
+    >>> import numpy as np
+    >>> from certified_ensembles.certificates import collective_run_off_survivors
+    >>> scores = np.array([[3, 2, 1], [1, 3, 2], [1, 2, 3]])[[0, 0, 0, 1, 1, 2]]
+    >>> rows = [np.roll(scores, shift, axis=0) for shift in range(6)]
+    >>> result = collective_run_off_survivors(rows, budget=1)
+    >>> result.pointwise, result.certified, result.optimal
+    (0, 3, True)
+    """
+    _check_limits(budget, time_limit)
+    deadline = time.monotonic() + time_limit
+    scores = check_scores(scores)
+    if spread is None:
+        winner, radius = run_off_radius(scores, open_set=open_set)
+        spread = _own_partitions(scores)
+    else:
+        winner, radius = finite_run_off_radius(scores, spread, open_set=open_set)
+    counted = _counted(winner, y_true)
+    at_risk = np.flatnonzero(counted & (radius < budget))
+    moves = Partitions(spread, scores.shape[1], budget)
+    attacker = Attacker(run_off_ways(scores[at_risk], open_set, moves), moves)
+    return _certificate(attacker, counted, len(at_risk), deadline, time_limit, progress)
+
+
+def _own_partitions(answers):
+    """Return the spread under which each member has a partition of its own."""
+    return np.arange(answers.shape[1])[:, None]
+
+
+def _certificate(attacker, counted, n_at_risk, deadline, time_limit, progress):
+    """Return what is counted, less what one attack fells at most."""
+    n_counted = int(np.count_nonzero(counted))
 
     def report(n_done, n_programs, n_felled):
         if progress is not None:
@@ -169,7 +286,10 @@ def collective_survivors(
 
     most, attack, felled = _most_felled(attacker, deadline, time_limit, report)
     certified, upper = n_counted - most, n_counted - felled
-    return CollectiveCertificate(certified, pointwise, upper, certified == upper, np.sort(attack))
+    attack = attacker.moves.attack(attack)
+    return CollectiveCertificate(
+        certified, n_counted - n_at_risk, upper, certified == upper, attack
+    )
 
 
 def _most_felled(attacker, deadline, time_limit, report):
@@ -185,7 +305,7 @@ def _most_felled(attacker, deadline, time_limit, report):
         sizes = np.diff(np.append(np.arange(0, n_rows, _GROUP_ROWS), n_rows))
     starts, most = np.cumsum(sizes) - sizes, sizes.copy()
     n_programs = len(sizes) + 1
-    share = _GROUP_SHARE if attacker.power.size < _LARGE else _GROUP_SHARE_OF_LARGE
+    share = _GROUP_SHARE if attacker.size < _LARGE else _GROUP_SHARE_OF_LARGE
     if len(sizes) > 1:
         for g, start in enumerate(starts):
             group = attacker.only(start, start + sizes[g])
@@ -196,7 +316,7 @@ def _most_felled(attacker, deadline, time_limit, report):
             report(g + 1, n_programs, int(most.sum()))
     total = int(most.sum())
     left = deadline - time.monotonic()
-    if left > 0 and felled < total and attacker.power.size < _TOO_LARGE:
+    if left > 0 and felled < total and attacker.size < _TOO_LARGE:
         bound, found = attacker.solve(left, sizes, most)
         total = min(total, bound)
         n_found = int(np.count_nonzero(attacker.felled(found)))
@@ -210,7 +330,7 @@ def _most_felled(attacker, deadline, time_limit, report):
 
 def _check_limits(budget, time_limit):
     """Raise where the budget or the time limit is of no use."""
-    if not isinstance(budget, Integral):
+    if not isinstance(budget, Integral) or isinstance(budget, bool):
         raise TypeError(f"budget must be an integer, got {budget!r}.")
     if budget < 0:
         raise ValueError(f"budget must not be negative, got {budget}.")
@@ -228,198 +348,3 @@ def _counted(winner, y_true):
             f"y_true must hold one class index per test row, {winner.shape}, got {y_true.shape}."
         )
     return winner == y_true
-
-
-def _reach(spread, n_members):
-    """Return the sparse matrix of shape (n_members, n_partitions): who reaches whom."""
-    spread = check_spread(spread, n_members)
-    degree, n_partitions = spread.shape
-    partition = np.tile(np.arange(n_partitions), degree)
-    reach = sparse.csr_array(
-        (np.ones(spread.size), (spread.ravel(), partition)), shape=(n_members, n_partitions)
-    )
-    reach.sum_duplicates()
-    reach.data[:] = 1
-    return reach
-
-
-class _Attacker:
-    """The rows at risk, what each member can do to them, and the search for the worst.
-
-    One entry of `power`, `need` and `row` belongs to a row and one of its rivals: the members
-    that are taken fell the row if their powers sum to at least the need.
-    """
-
-    def __init__(self, power, need, row, n_rows, reach, budget):
-        self.power = power
-        self.need = need
-        self.row = row
-        self.n_rows = int(n_rows)
-        self.reach = reach
-        self.budget = min(budget, reach.shape[1])
-
-    @classmethod
-    def against(cls, ballots, winner, n_classes, open_set, budget, reach):
-        """Collect all rivals that the budget can reach; rows that fall easily come first."""
-        classes = np.arange(n_classes)
-        votes = count_votes(ballots, n_classes)
-        most = np.take_along_axis(votes, winner[:, None], axis=1)
-        need = most - votes - (classes < winner[:, None]) + 1
-        if open_set:  # the new label: smaller than the winner, and without votes
-            need = np.hstack([need, most])
-        possible = np.ones(need.shape, dtype=bool)
-        possible[np.arange(len(need)), winner] = False
-        row, rival = np.nonzero(possible)
-        need = need[row, rival]
-        kept, powers = [row[:0]], [np.empty((0, reach.shape[0]), dtype=np.int8)]
-        step = max(1, _BLOCK_POWERS // max(reach.shape))
-        budget = min(budget, reach.shape[1])
-        for start in range(0, len(row), step):
-            pair = np.arange(start, min(start + step, len(row)))
-            f, c, b = ballots[row[pair]], winner[row[pair], None], rival[pair, None]
-            power = (1 + (f == c) - (f == b).astype(np.int8)).astype(np.int8)
-            whole = (reach.T @ power.T.astype(np.float32)).T
-            # The strongest partitions, each counted in full, bound every attack.
-            best = -np.partition(-whole, budget - 1, axis=1)[:, :budget].sum(axis=1)
-            within = best >= need[pair]
-            kept.append(pair[within])
-            powers.append(power[within])
-        kept, power = np.concatenate(kept), np.concatenate(powers)
-        need = need[kept]
-        rows, row = np.unique(row[kept], return_inverse=True)
-        ease = np.full(len(rows), np.iinfo(np.int64).max)
-        np.minimum.at(ease, row, need)
-        place = np.argsort(np.argsort(ease, kind="stable"), kind="stable")
-        order = np.argsort(place[row], kind="stable")
-        return cls(power[order], need[order], place[row][order], len(rows), reach, budget)
-
-    def only(self, start, stop):
-        """Return the attacker of rows `start` to `stop` alone, with the whole budget."""
-        a, b = np.searchsorted(self.row, [start, stop])
-        row = self.row[a:b] - start
-        return _Attacker(
-            self.power[a:b], self.need[a:b], row, stop - start, self.reach, self.budget
-        )
-
-    def felled(self, taken):
-        """Say which rows fall, exactly, if the given partitions are taken."""
-        members = np.flatnonzero(self.reach[:, taken].sum(axis=1))
-        reached = self.power[:, members].sum(axis=1, dtype=np.int64) >= self.need
-        felled = np.zeros(self.n_rows, dtype=bool)
-        felled[self.row[reached]] = True
-        return felled
-
-    def strongest(self):
-        """Look for a strong attack without a solver; return it and how many rows it fells."""
-        power = self.power.astype(np.float32)
-        weight = 1 / np.maximum(self.need, 1).astype(np.float32)
-        attack, most = np.empty(0, dtype=np.int64), -1
-        for _ in range(_ATTACK_ROUNDS):
-            gain = (weight @ power) @ self.reach
-            taken = np.argsort(-gain, kind="stable")[: self.budget]
-            felled = self.felled(taken)
-            n_felled = int(np.count_nonzero(felled))
-            if n_felled > most:
-                attack, most = taken, n_felled
-            if n_felled == self.n_rows:
-                break
-            # Rows that still stand weigh more in the next round.
-            weight = np.where(felled[self.row], weight, np.float32(1.2) * weight)
-            weight /= weight.sum()
-        return attack, most
-
-    def effort(self):
-        """Return about how many additions it takes to try every attack."""
-        each = (len(self.row) + 50) * self.reach.shape[0]
-        return math.comb(self.reach.shape[1], self.budget) * each
-
-    def exhaust(self):
-        """Try every attack; return the strongest and how many rows it fells."""
-        n_partitions = self.reach.shape[1]
-        power = self.power.T.astype(np.float32)
-        first_rival = np.searchsorted(self.row, np.arange(self.n_rows))
-        step = max(1, _BLOCK_POWERS // (max(power.shape) + n_partitions))
-        attacks = itertools.combinations(range(n_partitions), self.budget)
-        best, most = np.arange(self.budget), 0
-        while self.n_rows and (block := list(itertools.islice(attacks, step))):
-            block = np.array(block)
-            taken = np.zeros((len(block), n_partitions), dtype=np.float32)
-            np.put_along_axis(taken, block, 1, axis=1)
-            members = ((taken @ self.reach.T) > 0).astype(np.float32)
-            reached = members @ power >= self.need
-            felled = np.logical_or.reduceat(reached, first_rival, axis=1).sum(axis=1)
-            if felled.max() > most:
-                best, most = block[felled.argmax()], int(felled.max())
-        return best, most
-
-    def solve(self, seconds, sizes=None, most=None):
-        """Bound the rows that fall by a mixed-integer program.
-
-        Parameters
-        ----------
-        seconds : float
-            Time limit of the solver.
-        sizes, most : ndarray of shape (n_groups,), int, default=None
-            Sizes of consecutive groups of rows and how many of each can fall.
-
-        Returns
-        -------
-        bound : int
-            No attack fells more rows, whether the solver was stopped or not.
-        taken : ndarray, int64
-            The partitions of the best attack that the solver met.
-        """
-        n_partitions = self.reach.shape[1]
-        table, low, high = self._program()
-        if most is not None:
-            group = np.repeat(np.arange(len(sizes)), sizes)[self.row]
-            first = table.shape[1] - len(self.row)
-            place = (group, first + np.arange(len(self.row)))
-            limit = sparse.coo_array((np.ones(len(group)), place), (len(sizes), table.shape[1]))
-            table = sparse.vstack([table, limit], format="csc")
-            low = np.append(low, np.full(len(sizes), -np.inf))
-            high = np.append(high, most)
-        variable = np.arange(table.shape[1])
-        felled = variable >= len(variable) - len(self.row)
-        result = milp(
-            -felled.astype(float),
-            # Members follow from the partitions, so they need not be held to be whole.
-            integrality=(variable < n_partitions) | felled,
-            bounds=Bounds(0, 1),
-            constraints=LinearConstraint(table, low, high),
-            options={"time_limit": seconds},
-        )
-        bound = self.n_rows
-        if result.mip_dual_bound is not None and np.isfinite(result.mip_dual_bound):
-            bound = min(bound, int(np.floor(-result.mip_dual_bound + _SLACK)))
-        taken = np.empty(0, dtype=np.int64)
-        if result.x is not None:
-            taken = np.argsort(-result.x[:n_partitions], kind="stable")[: self.budget]
-        return bound, taken
-
-    def _program(self):
-        """Return the constraints on partitions taken, members taken and rivals that win."""
-        n_pairs = len(self.row)
-        n_members, n_partitions = self.reach.shape
-        power = sparse.csr_array(self.power).astype(np.float64)
-        # Only members that two partitions reach need variables of their own.
-        shared = self.reach.sum(axis=1).max() > 1
-        if not shared:
-            power = sparse.csr_array(power @ self.reach)
-        # A power beyond the need is of no more use; without the excess the program is tighter.
-        need = np.maximum(self.need, 0).astype(np.float64)
-        power.data = np.minimum(power.data, np.repeat(need, np.diff(power.indptr)))
-        place = (self.row, np.arange(n_pairs))
-        of_row = sparse.csr_array((np.ones(n_pairs), place), (self.n_rows, n_pairs))
-        need = sparse.diags_array(-need)
-        budget = np.ones((1, n_partitions))
-        low = [[-np.inf], np.full(self.n_rows, -np.inf), np.zeros(n_pairs)]
-        high = [[self.budget], np.ones(self.n_rows), np.full(n_pairs, np.inf)]
-        if not shared:
-            table = [[budget, None], [None, of_row], [power, need]]
-        else:  # a member is taken only if a partition that reaches it is
-            table = [[budget, None, None], [None, None, of_row], [None, power, need]]
-            table.append([self.reach, -sparse.eye_array(n_members), None])
-            low.append(np.zeros(n_members))
-            high.append(np.full(n_members, np.inf))
-        return sparse.block_array(table, format="csc"), np.concatenate(low), np.concatenate(high)

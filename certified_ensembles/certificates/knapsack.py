@@ -68,6 +68,17 @@ def priced_plurality_radius(ballots, prices, n_classes, *, open_set=False):
     cheaper to buy the cheaper pair. So the answer is the minimum over the number of pairs of
     a sum of prefixes of sorted prices, with one exception to be placed.
 
+    Members of different costs are due to [1]_. Exact prices of label flips, and the knapsack of
+    all answers, are studied in [2]_.
+
+    References
+    ----------
+    .. [1] Z. Hammoudeh and D. Lowd, "Reducing certified regression to certified classification
+       for general poisoning attacks", SaTML 2023.
+    .. [2] A. Mohgaonkar, L. Gosch, M. Sabanayagam, D. Ghoshdastidar and S. Günnemann, "Exact
+       certification of neural networks and partition aggregation ensembles against label
+       poisoning", ICLR 2026, arXiv:2604.11416 (EnsembleCert).
+
     Examples
     --------
     Four members vote for class 0, one for class 1. Two of the four must change; the cheapest
@@ -85,17 +96,13 @@ def priced_plurality_radius(ballots, prices, n_classes, *, open_set=False):
     ballots, prices = _check(np.asarray(ballots), np.asarray(prices), n_classes, n_targets)
     votes = count_votes(ballots, n_targets)
     winner, radius = plurality_radius(votes[:, :n_classes], open_set=open_set)
-    # What it costs to turn each member at all, and whether that takes a vote from the winner.
+    # What it costs to turn each member at all.
     leave = prices.min(axis=2)
     for_winner = ballots == winner[:, None]
     cost = np.full(len(ballots), NEVER)
     for t in range(n_targets):
         gap = votes.max(axis=1) - votes[:, t] + ((winner < t) & (t < n_classes))
-        one, two = (
-            np.where(for_winner, leave, prices[:, :, t]),
-            np.where(for_winner, prices[:, :, t], NEVER),
-        )
-        attack = _least_cost(gap, one, two)
+        attack = _least_cost(gap, *closing_prices(for_winner, leave, prices[:, :, t]))
         cost = np.where(winner == t, cost, np.minimum(cost, attack))
     return winner, np.where(cost < NEVER, np.maximum(cost - 1, radius), radius)
 
@@ -120,6 +127,20 @@ def _check(ballots, prices, n_classes, n_targets):
         )
     prices = np.clip(prices, 1, NEVER).astype(np.int64)
     return ballots, np.where(np.arange(n_targets) == ballots[:, :, None], NEVER, prices)
+
+
+def closing_prices(for_winner, leave, turn):
+    """Return what it costs that a member closes one vote, and two, of the gap to a rival.
+
+    Parameters
+    ----------
+    for_winner : ndarray of shape (n_samples, n_members), bool
+        Who votes for the winner: such a member closes one vote by leaving it, and two if it
+        turns to the rival. Any other closes one if it turns.
+    leave, turn : ndarrays of shape (n_samples, n_members)
+        The prices of any other answer, and of the rival.
+    """
+    return np.where(for_winner, leave, turn), np.where(for_winner, turn, NEVER)
 
 
 def _least_cost(gap, one, two):

@@ -117,6 +117,48 @@ def test_radius_equals_rational_arithmetic(family, open_set):
         assert list(zip(*(part.tolist() for part in answer), strict=True)) == expected
 
 
+@pytest.fixture(params=[0, np.inf], ids=["cells apart", "table of cells"])
+def layout(request, monkeypatch):
+    monkeypatch.setattr(_group_selection, "_MAX_TABLE", request.param)
+
+
+@pytest.mark.usefixtures("layout")
+def test_rival_that_binds_may_be_another_than_the_nearest():
+    # Thirty annotators wrote 0 five times and 1 three times, others wrote 2 once. So 1 is the
+    # nearest rival, but what the thirty wrote of it they can give to 2 alone.
+    y = np.array([0, 0, 0, 0, 0, 1, 1, 1] * 30 + [2] * 86)
+    groups = np.append(np.repeat(np.arange(30), 8), np.arange(30, 116))
+    weights = np.random.default_rng(4).integers(95, 106, (30, len(y))) / 100
+    answer = linear_smoother_radius(weights, y, 3, groups=groups)
+    expected = [rational_radius(a, y, groups, 3, False) for a in weights]
+    assert list(zip(*(part.tolist() for part in answer), strict=True)) == expected
+    nearest = linear_smoother_radius(weights[:, y < 2], y[y < 2], 2, groups=groups[y < 2])
+    assert (nearest[1] > answer[1]).all()
+
+
+@pytest.mark.usefixtures("layout")
+def test_rivals_are_passed_over_exactly_where_a_threshold_says_so():
+    rng = np.random.default_rng(5)
+    y, groups = rng.integers(0, 4, 90), np.append(np.arange(20), rng.integers(0, 20, 70))
+    weights = rng.integers(-3, 9, (40, 90)).astype(float)
+    weights[:, :2] = 1, 8
+    smoother = _group_selection.GroupedWeights(weights, y, 5, groups)
+    (block,) = smoother.blocks()
+    cells, base = block.parts
+    smoother.add_cells(base, cells, block.winner, 1.0)
+    radius, z = rng.integers(1, 6, 40), rng.integers(5, 40, 40).astype(float)
+    limit = rng.integers(100, 400, (40, 6)).astype(float)
+    fits = _group_selection._surely_fits(
+        smoother, cells, base, radius, z, limit, np.zeros(len(weights))
+    )
+    for i, (a, c) in enumerate(zip(weights, block.winner, strict=True)):
+        for b in set(range(6)) - {c}:
+            drop = np.abs(a) + np.where(y == c, a, 0.0) - np.where(y == b, a, 0.0)
+            beyond = np.maximum(np.bincount(groups, drop) - z[i], 0.0).sum()
+            assert fits[i, b] == (radius[i] * z[i] + beyond <= limit[i, b])
+    assert 20 < fits.sum() < 220
+
+
 @pytest.mark.parametrize(("tiny", "survives"), [(2.0**-60, 0), (0.0, 1), (-(2.0**-60), 1)])
 def test_rounding_hides_no_annotator_who_can_turn_the_vote(tiny, survives):
     # The first annotator moves the lead 2 + tiny by 2 + 2 tiny, or by 2 where tiny is not more.
@@ -133,10 +175,10 @@ def test_close_sums_of_annotators_are_put_in_their_true_order(monkeypatch):
         _group_selection, "_exact_radius", lambda *args: settled.append(1) or exact(*args)
     )
     rng = np.random.default_rng(0)
-    for _ in range(60):
-        # Four annotators whose sums differ in their last bits, or not at all.
-        weights = 1.0 + rng.integers(0, 3, 8) * 2.0**-60 * np.array([0, 1] * 4)
-        weights[1::2] = rng.integers(0, 3, 4) * 2.0**-70
+    for _ in range(300):
+        # Annotators whose sums differ in what rounding takes away or adds, or not at all.
+        weights = np.ones(8)
+        weights[1::2] = rng.integers(0, 5, 4) * 2.0**-54
         y, groups = rng.integers(0, 2, 8), np.arange(8) // 2
         (winner,), (radius,) = linear_smoother_radius([weights], y, 2, groups=groups)
         assert (winner, radius) == rational_radius(weights, y, groups, 2, False)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from certified_ensembles.certificates import collective
+from certified_ensembles.certificates import _attacker, collective
+from certified_ensembles.certificates._attacker import Attacker
 from certified_ensembles.certificates.collective import collective_survivors
 from certified_ensembles.certificates.finite import finite_aggregation_radius
 
@@ -118,7 +119,7 @@ def test_small_programs_and_their_cuts_do_not_change_the_count(monkeypatch, shar
     monkeypatch.setattr(collective, "_GROUP_ROWS", 3)
     # Nothing that is found without a solver may hide a cut that goes too far.
     nothing = (np.empty(0, dtype=int), 0)
-    monkeypatch.setattr(collective._Attacker, "strongest", lambda attacker: nothing)
+    monkeypatch.setattr(Attacker, "strongest", lambda attacker: nothing)
     assert compare_with_brute_force(7, 40, 3, False, shared) >= 3
 
 
@@ -150,7 +151,7 @@ def test_cuts_bind_the_rows_that_they_were_proved_for(monkeypatch):
     monkeypatch.setattr(collective, "_GROUP_ROWS", 3)
     # No attack is counted, so that none can mend a bound that is too low.
     monkeypatch.setattr(
-        collective._Attacker, "felled", lambda attacker, taken: np.zeros(attacker.n_rows, bool)
+        Attacker, "felled", lambda attacker, taken: np.zeros(attacker.n_rows, bool)
     )
     # Three rows that any change fells, and three of which two changes fell one.
     ballots = np.vstack([np.full((3, 9), -1), blocks(3, 1)])
@@ -182,7 +183,7 @@ def test_dual_bound_is_rounded_to_the_sound_side(monkeypatch, dual_bound, certif
         return SimpleNamespace(x=None, mip_dual_bound=dual_bound)
 
     monkeypatch.setattr(collective, "_GROUP_ROWS", 1000)
-    monkeypatch.setattr(collective, "milp", stopped)
+    monkeypatch.setattr(_attacker, "milp", stopped)
     # -1 contradicts an attack that was counted: the count stands.
     assert collective_survivors(blocks(4, 30), 2, 2).certified == certified
 

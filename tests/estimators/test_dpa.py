@@ -140,8 +140,6 @@ def test_collective_certificate_ignores_rows_whose_label_no_member_knows():
     labels[:5] = 77
     counted = clf.collective_certify(X_TEST[5:20], 1, y=labels[5:], time_limit=5)
     assert clf.collective_certify(X_TEST[:20], 1, y=labels, time_limit=5)[:3] == counted[:3]
-    with pytest.raises(ValueError, match="aggregation='run_off'"):
-        dpa(n_partitions=3, aggregation="run_off").fit(X, Y).collective_certify(X_TEST, 1)
 
 
 TEXTS = np.array(
