@@ -27,6 +27,7 @@ from .._data.array_api import is_on_device
 from .._data.containers import n_rows
 from .._deterministic import one_thread
 from .._jobs import in_turn
+from .affine import fold, split
 from .device import DeviceRows, DeviceScores, members_per_product, product_dtype
 
 # Each predicts the class with the largest X @ coef_.T + intercept_ (two classes: by its sign).
@@ -60,9 +61,14 @@ def _stacks(n_members, most):
 
 
 def is_linear(members):
-    """Say whether every member is linear, or constant, or missing."""
+    """Say whether every member is linear, also behind affine steps, or constant, or missing."""
     trained = [m for m in members if m is not None and not is_constant(m)]
-    return bool(trained) and all(map(_has_linear_scores, trained))
+    return bool(trained) and all(_has_linear_scores(split(member)[1]) for member in trained)
+
+
+def is_folded(members):
+    """Say whether members have steps to fold: for those for which :func:`is_linear` holds."""
+    return any(type(member) is Pipeline and len(member) > 1 for member in members)
 
 
 def is_constant(member):
@@ -101,7 +107,7 @@ def linear_ballots(members, classes, blocks, dtype, n_jobs):
     classes : ndarray of shape (n_classes,)
         Sorted labels.
     blocks : list of array-like or sparse matrix, or from `device_blocks`
-        Test rows; float32 rows are multiplied in single precision.
+        Test rows; float32 rows are multiplied in single precision, but for members with steps.
     dtype : numpy dtype
         Of the ballots.
     n_jobs : int or None
@@ -150,7 +156,7 @@ def linear_scores(members, classes, blocks, n_jobs):
         has not seen, and throughout for a missing member.
     """
     shape = len(blocks), n_rows(blocks[0]), len(members), len(classes)
-    out = np.full(shape, -np.inf, dtype=_precision(blocks))
+    out = np.full(shape, -np.inf, dtype=_precision(members, blocks))
 
     def fill(block_slice, stack, scores):
         for c, i, score in scores:
@@ -161,7 +167,9 @@ def linear_scores(members, classes, blocks, n_jobs):
     return out.reshape(-1, len(members), len(classes))
 
 
-def _precision(blocks):
+def _precision(members, blocks):
+    if is_folded(members):
+        return np.float64
     if is_on_device(blocks[0]):
         return product_dtype(blocks[0])
     return np.float32 if getattr(blocks[0], "dtype", None) == np.float32 else np.float64
@@ -175,11 +183,10 @@ def _over_stacks(consume, members, classes, blocks, n_jobs):
     if is_on_device(blocks[0]):
         _over_stacks_on_device(consume, members, classes, blocks)
         return
-    dtype = _precision(blocks)
+    dtype = _precision(members, blocks)
     blocks = [
         _with_intercept_column(check_array(b, accept_sparse="csr", dtype=dtype)) for b in blocks
     ]
-    tables = [_score_table(member, classes) for member in members]
     n_features = blocks[0].shape[1] - 1
     stacks, width = _stacks(len(members), _STACKED if n_features <= _WIDE else _STACKED_WIDE)
     n_whole, n_parts = _divide_among_threads(len(stacks), effective_n_jobs(n_jobs))
@@ -190,7 +197,8 @@ def _over_stacks(consume, members, classes, blocks, n_jobs):
     @one_thread()
     def work(stack, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
-            weights = _StackWeights(tables[stack], width, n_features, dtype)
+            tables = [_score_table(member, classes) for member in members[stack]]
+            weights = _StackWeights(tables, width, n_features, dtype)
             consume(slice(a, b), stack, _StackScores(weights, len(classes), blocks[a:b]))
 
     for _ in in_turn(work, parts, n_jobs, require="sharedmem"):
@@ -244,6 +252,16 @@ def _score_table(member, classes):
     if member is None or is_constant(member):
         zero = None if member is None else np.searchsorted(classes, member.classes_)[0]
         return _ScoreTable(np.empty(0, dtype=np.intp), None, None, None, zero)
+    steps, head = split(member)
+    table = _head_table(head, classes)
+    if not steps:
+        return table
+    coef = table.coef if table.base is None else table.coef - table.base
+    coef, intercept = fold(steps, coef, table.intercept)
+    return table._replace(coef=coef, base=None, intercept=intercept)
+
+
+def _head_table(member, classes):
     codes = classes.searchsorted(member.classes_)
     if type(member) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
         coef = member.centroids_

@@ -14,6 +14,7 @@ from sklearn.utils import check_array
 
 from .._data.cells import MISSING
 from .._data.containers import n_rows, take
+from .._linear.scoring import is_constant
 
 _REMEDY = 'Set on_error="abstain" to let {} abstain instead, and the others vote.'
 _N_NAMED = 5
@@ -282,6 +283,4 @@ def mended_blocks(blocks, view, function, members):
 
 
 def _n_features(members):
-    return next(
-        m.n_features_in_ for m in members if hasattr(m, "centroids_") or hasattr(m, "coef_")
-    )
+    return next(m.n_features_in_ for m in members if m is not None and not is_constant(m))

@@ -17,7 +17,7 @@ from .._data.containers import n_rows, own_copy
 from .._deterministic import global_seed, one_thread, reseed, seeded
 from .._jobs import in_turn, progress, run_here, workers_may_stop
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
-from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
+from .._linear.scoring import is_folded, is_linear, linear_ballots, linear_scores, linear_votes
 from ..certificates._inputs import count_votes
 from .answers import check_scores, labels_in_a_row
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
@@ -113,11 +113,12 @@ def iter_votes(members, seen, classes, X, **how):
 
 def _by_member(parts, n_members, missing):
     """Return the answers of all members side by side; `missing` for those that nobody asked."""
-    (places, first), *rest = parts
+    (places, first), *_ = parts
     if len(places) == n_members:
         return first
-    out = np.full((len(first), n_members, *first.shape[2:]), missing, dtype=first.dtype)
-    for own, part in [(places, first), *rest]:
+    dtype = np.result_type(*(part.dtype for _, part in parts))  # no member's scores are rounded
+    out = np.full((len(first), n_members, *first.shape[2:]), missing, dtype=dtype)
+    for own, part in parts:
         out[:, own] = part if part.shape[1] == len(own) else part[:, own]
     return out
 
@@ -289,7 +290,7 @@ def are_linear(members, steps):
 
 def take_device_rows(members, steps):
     """Say whether members answer where the test rows are: linear ones that get them as given."""
-    return not steps and _voters(members, steps)[1]
+    return not steps and _voters(members, steps)[1] and not is_folded(members)
 
 
 def stateless_steps(estimator):
