@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
 
+from .._data.blocks import whole_blocks
 from .._data.cells import MISSING
 from .._data.containers import n_rows, take
 from .._linear.scoring import is_constant
@@ -153,7 +154,8 @@ def working_parts(function, rows, size, n_wanted=None, fewest=None):
     n_wanted : int, default=None
         How many of the rows count; those behind them fill the block up. None: all.
     fewest : int, default=None
-        How many rows a block needs at least where nothing hangs on its shape; None: `size`.
+        Of how many rows a block is a multiple where nothing else hangs on its shape; None:
+        `size`.
 
     Returns
     -------
@@ -170,7 +172,7 @@ def working_parts(function, rows, size, n_wanted=None, fewest=None):
             if not len(half):
                 continue
             try:
-                n = size if fewest is None else max(len(half), fewest)
+                n = size if fewest is None else whole_blocks(len(half), fewest)
                 parts.append((half, function(take(rows, np.resize(half, n)))))
             except Exception:
                 if len(half) > 1:
