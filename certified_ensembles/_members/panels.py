@@ -14,6 +14,7 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -37,7 +38,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
 )
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
-from sklearn.naive_bayes import BernoulliNB, ComplementNB, MultinomialNB
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import (
@@ -48,6 +49,7 @@ from sklearn.semi_supervised import (
 from sklearn.svm import LinearSVC
 
 from .._data.blocks import BLOCK_ROWS
+from .constant import ConstantMember
 
 # Few enough that the innermost loop of a product takes all rows of a panel at once. In larger
 # ones, of 256 rows as well, a row's place can decide its last bit where weights have 300 columns.
@@ -163,17 +165,24 @@ def inner_estimators(estimator):
     return [inner]
 
 
-def in_panels(member):
+def in_panels(member, checked=False):
     """Return a member that answers like the one given, in products of one shape.
 
     Parameters
     ----------
     member : estimator
         Fitted, of a type that is known here, or any other: that is returned as it is.
+    checked : bool, default=False
+        Whether the rows it will get are known to be numbers in double precision, all finite,
+        and as many as it wants: then it need not look.
     """
     kind = type(member)
     if kind in _WEIGHTS:
-        return _copy(member, {_WEIGHTS[kind]: _as_panels})
+        return _copy(member, {_WEIGHTS[kind]: _as_panels}, _unchecked(kind) if checked else kind)
+    if kind is GaussianNB:
+        return _copy(member, {}, _unchecked(kind)) if checked else member
+    if kind is DummyClassifier:  # one that draws nothing: a generator takes longer than its answer
+        return _copy(member, {"random_state": lambda _: None})
     if kind is Pipeline:
         last = in_panels(member.steps[-1][1])
         return _copy(member, {"steps": lambda steps: [*steps[:-1], (steps[-1][0], last)]})
@@ -186,6 +195,31 @@ def in_panels(member):
     return member
 
 
+def are_checked(members, blocks):
+    """Say whether test rows are such that all members would take them as they are.
+
+    Parameters
+    ----------
+    members : list
+        Fitted estimators; None where one is missing.
+    blocks : list
+        Test rows, as `View.shaped` yields them.
+    """
+    width = {getattr(m, "n_features_in_", None) for m in members if not _is_constant(m)}
+    rows = [rows for block in blocks for _, rows in block]
+    return all(
+        type(own) is np.ndarray
+        and own.dtype == np.float64
+        and {*own.shape[1:]} == width
+        and np.isfinite(own).all()
+        for own in rows
+    )
+
+
+def _is_constant(member):
+    return isinstance(member, ConstantMember | None)
+
+
 def _copy(member, changes, kind=None):
     copy = object.__new__(kind or type(member))
     own = vars(copy)
@@ -193,6 +227,38 @@ def _copy(member, changes, kind=None):
     for name, change in changes.items():
         own[name] = change(own[name])
     return copy
+
+
+class _LinearUnchecked:
+    """A linear member that takes rows as they are."""
+
+    def decision_function(self, X):
+        scores = X @ (self.coef_.T if self.coef_.ndim == 2 else self.coef_) + self.intercept_
+        return scores.reshape(-1) if scores.shape[1:] == (1,) else scores
+
+
+class _BayesUnchecked:
+    """A naive Bayes member that takes rows as they are."""
+
+    def _check_X(self, X):
+        threshold = getattr(self, "binarize", None)
+        return X if threshold is None else (X > threshold).astype(np.float64)
+
+
+class _NetUnchecked:
+    """A net that takes rows as they are."""
+
+    def _forward_pass_fast(self, X, check_input=True):
+        return super()._forward_pass_fast(X, check_input=False)
+
+
+@functools.cache
+def _unchecked(kind):
+    """Return the class of a member that does not look at its rows, where there is one."""
+    bases = {"coef_": _LinearUnchecked, "feature_log_prob_": _BayesUnchecked}
+    bases |= {"coefs_": _NetUnchecked, None: _BayesUnchecked}
+    base = bases.get(_WEIGHTS.get(kind))
+    return kind if base is None else type(kind)(kind.__name__, (base, kind), {})
 
 
 def _as_panels(weights):

@@ -21,7 +21,7 @@ from .._linear.scoring import is_folded, is_linear, linear_ballots, linear_score
 from ..certificates._inputs import count_votes
 from .answers import check_scores, labels_in_a_row
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
-from .panels import in_panels
+from .panels import are_checked, in_panels
 from .stored import StoredMembers, without_steps
 from .trees import never_writes, with_checked_rows
 
@@ -387,7 +387,8 @@ def _ask(
         if voters is not given:  # trees, which draw nothing: other threads may have the generators
             seeds = None
         elif fewest is not None:
-            voters = list(map(in_panels, voters))
+            checked = are_checked(voters, blocks)
+            voters = [in_panels(voter, checked) for voter in voters]
     # A copy each: a step with copy=False hands its numbers to the next member.
     writes = stored or not (shared_rows or all(map(never_writes, voters)))
     parts = [(b, *part) for b, block in enumerate(blocks) for part in block]

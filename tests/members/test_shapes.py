@@ -69,7 +69,7 @@ from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles._members import panels, shapes
-from certified_ensembles._members.panels import Panels, in_panels, panel_product
+from certified_ensembles._members.panels import Panels, are_checked, in_panels, panel_product
 from certified_ensembles._members.shapes import fewest_rows, leaves_rows_alone
 
 RNG = np.random.default_rng(0)
@@ -215,7 +215,7 @@ def test_a_row_is_answered_by_the_same_bits_where_the_sign_decides(estimator):
 
 
 def assert_same_bits_in_any_company(member, data, fewest):
-    member = in_panels(member)
+    member = in_panels(member, checked=data is X)
     forms = [np.ascontiguousarray, np.asfortranarray] if data is X else [lambda rows: rows]
     for form in forms:  # members get rows in one layout, but a step may turn it
         whole = np.minimum(np.arange(-(-700 // fewest) * fewest), 699)
@@ -292,7 +292,11 @@ def test_members_that_go_row_by_row_are_asked_once():
 def test_members_answer_in_panels_what_they_answer(estimator):
     member = clone(estimator).fit(X[:300], Y[:300])
     before = vars(member).copy()
-    for own, expected in zip(answers(in_panels(member), X), answers(member, X), strict=True):
+    pairs = [
+        *zip(answers(in_panels(member), X), answers(member, X), strict=True),
+        *zip(answers(in_panels(member, checked=True), X), answers(member, X), strict=True),
+    ]
+    for own, expected in pairs:
         if expected.dtype.kind == "f":
             np.testing.assert_allclose(own, expected, rtol=1e-8, atol=1e-9)
         else:
@@ -314,6 +318,23 @@ def test_a_product_in_panels_does_not_depend_on_its_rows(shape, order):
     for n in (1, 7, 8, 9, 250):
         place = RNG.permutation(300)[:n]
         assert panel_product(rows[place], weights).tobytes() == whole[place].tobytes()
+
+
+@pytest.mark.parametrize("estimator", [*SPARSE, GaussianNB(), MLPClassifier(max_iter=3)], ids=str)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_rows_that_members_refuse_are_not_taken_for_checked(estimator):
+    pipeline = make_pipeline(FunctionTransformer(), estimator)  # not asked by stacked products
+    for clf in (estimator, pipeline):
+        dpa = DeepPartitionAggregation(clf, 2, classes=range(3)).fit(X[:200], Y[:200])
+        members = dpa.estimators_
+        for hostile in (np.nan, np.inf):
+            rows = X[:20].copy()
+            rows[3, 4] = hostile
+            assert not are_checked(members, [[(None, rows)]])
+            with pytest.raises(ValueError, match=r"NaN|infinity"):
+                dpa.predict(rows)
+    assert not are_checked(members, [[(None, X[:, :5])]])
+    assert not are_checked(members, [[(None, X.astype(np.float32))]])
 
 
 def test_what_is_computed_of_weights_multiplies_in_panels_too():
