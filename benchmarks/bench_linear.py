@@ -2,9 +2,10 @@
 
     python benchmarks/bench_linear.py [--fast] [--n-partitions 1200 3000] [--repeats 3]
 
-For ridge, logistic regression, linear discriminants and nearest centroids, on HOG features of
-MNIST (where the environment variable CERTIFIED_ENSEMBLES_DATA names a folder with it, else
-random numbers of the same shape) and on 100 features, one run interleaves:
+For ridge and logistic regression, alone and behind a scaler fitted per member, for linear
+discriminants and nearest centroids, on HOG features of MNIST (where the environment variable
+CERTIFIED_ENSEMBLES_DATA names a folder with it, else random numbers of the same shape) and on
+100 features, one run interleaves:
 
 - ours: ``fit`` and ``certify`` of the ensemble;
 - loop: hash, one clone fitted a partition, one ``predict`` a clone, the radius of the votes.
@@ -29,6 +30,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from certified_ensembles import DeepPartitionAggregation
@@ -43,6 +45,8 @@ ESTIMATORS = {
     "logistic": LogisticRegression(),
     "discriminant": LinearDiscriminantAnalysis(),
     "centroid": NearestCentroid(),
+    "scaler, ridge": make_pipeline(StandardScaler(), RidgeClassifier()),
+    "scaler, logistic": make_pipeline(StandardScaler(), LogisticRegression()),
 }
 
 
@@ -138,7 +142,7 @@ def report(name, case, repeats):
         for who in ("ours", "loop", "floor")
         for part in ("fit", "certify")
     ]
-    print(f"{name:13}{case.k:5}  " + "".join(cells), end="   ")
+    print(f"{name:16}{case.k:5}  " + "".join(cells), end="   ")
     print(f"{show_ratio(spread_of_ratio(total['loop'], total['ours'])):26}", end="")
     print(f"{show_ratio(spread_of_ratio(total['ours'], total['floor'])):22}", end="")
     print(f"{np.mean(case.agreement):8.2%}", flush=True)
@@ -168,10 +172,10 @@ def main():
         X, _, X_test = data
         print(f"\n{source}: {len(X)} x {X.shape[1]}, {len(X_test)} test rows")
         print(
-            f"{'':20}{'ours':>8}{'loop':>14}{'floor':>15}{'loop / ours':>21}{'ours / floor':>26}"
+            f"{'':23}{'ours':>8}{'loop':>14}{'floor':>15}{'loop / ours':>21}{'ours / floor':>26}"
             f"{'same ballots':>21}"
         )
-        print(f"{'':20}" + "    fit certify"[1:] + "    fit certify" * 2)
+        print(f"{'':23}" + "    fit certify"[1:] + "    fit certify" * 2)
         for k in args.n_partitions or members:
             for name in args.estimators:
                 case = Case(ESTIMATORS[name], data, k, args.n_clones)

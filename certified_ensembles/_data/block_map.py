@@ -4,7 +4,7 @@ import numpy as np
 
 from .._deterministic import one_thread
 from .._jobs import in_turn, progress
-from .blocks import fixed_blocks
+from .blocks import MOST_ROWS, fixed_blocks, whole_blocks
 from .containers import n_rows, take
 
 
@@ -17,15 +17,17 @@ def padded_blocks(table, start, stop, fewest=None):
     start, stop : int
         The rows wanted.
     fewest : int, default=None
-        One block of all rows, of so many rows at least; None: blocks of `BLOCK_ROWS` rows.
+        Blocks as large as memory allows, of a multiple of so many rows; None: of `BLOCK_ROWS`.
 
     Returns
     -------
     blocks : list of Table
     """
     if fewest is not None:
-        size = max(stop - start, fewest)
-        return [table.take(np.minimum(np.arange(start, start + size), stop - 1))]
+        n_blocks = -(-(stop - start) // MOST_ROWS)
+        size = whole_blocks(-(-(stop - start) // n_blocks), fewest)
+        starts = range(start, stop, size)
+        return [table.take(np.minimum(np.arange(a, a + size), stop - 1)) for a in starts]
     return [table.take(start + index) for _, index in fixed_blocks(stop - start, 1)]
 
 

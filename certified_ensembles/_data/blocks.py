@@ -6,6 +6,8 @@ import scipy.sparse as sp
 # Members are asked about test rows in blocks of this many, the last one filled up: a row's
 # ballot must not depend on how many rows stand beside it, at exact ties either.
 BLOCK_ROWS = 256
+# Members that go row by row are asked about so many at once: more would only cost memory.
+MOST_ROWS = 1 << 13
 # Numbers held at once for the rows of a block; rows that need many of them make it smaller.
 _BLOCK_VALUES = 1 << 24
 
@@ -23,6 +25,11 @@ def fixed_blocks(n_rows, n_columns):
             slice(start, min(start + size, n_rows)),
             np.minimum(np.arange(start, start + size), n_rows - 1),
         )
+
+
+def whole_blocks(n_rows, size):
+    """Return a number of rows that is a multiple of a size, and no smaller than another."""
+    return -(-n_rows // size) * size
 
 
 def row_major(A):

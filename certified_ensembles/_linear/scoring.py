@@ -11,6 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import (
     LogisticRegression,
     LogisticRegressionCV,
+    PassiveAggressiveClassifier,
     Perceptron,
     RidgeClassifier,
     RidgeClassifierCV,
@@ -24,6 +25,7 @@ from sklearn.utils import check_array
 from .._data.array_api import is_on_device
 from .._deterministic import one_thread
 from .._jobs import in_turn
+from .affine import split
 from .device import DeviceRows, DeviceScores, members_per_product, product_dtype
 from .weights import all_weights, is_constant
 
@@ -35,6 +37,7 @@ _LINEAR = frozenset(
         LinearSVC,
         LogisticRegression,
         LogisticRegressionCV,
+        PassiveAggressiveClassifier,
         Perceptron,
         RidgeClassifier,
         RidgeClassifierCV,
@@ -66,9 +69,14 @@ def _stacks(n_members, most):
 
 
 def is_linear(members):
-    """Say whether every member is linear, or constant, or missing."""
+    """Say whether every member is linear, also behind affine steps, or constant, or missing."""
     trained = [m for m in members if type(m) in _LINEAR or not (m is None or is_constant(m))]
-    return bool(trained) and all(map(_has_linear_scores, trained))
+    return bool(trained) and all(_has_linear_scores(split(member)[1]) for member in trained)
+
+
+def is_folded(members):
+    """Say whether members have steps to fold: for those for which :func:`is_linear` holds."""
+    return Pipeline in set(map(type, members))
 
 
 def _has_linear_scores(member):
@@ -102,7 +110,7 @@ def linear_ballots(members, classes, blocks, n_asked, dtype, n_jobs):
     classes : ndarray of shape (n_classes,)
         Sorted labels.
     blocks : list of array-like or sparse matrix, or from `device_blocks`
-        Test rows; float32 rows are multiplied in single precision.
+        Test rows; float32 rows are multiplied in single precision, but for members with steps.
     n_asked : int
         Rows to answer, from the first: others only fill up the last block, which must have the
         size of any.
@@ -154,7 +162,7 @@ def linear_scores(members, classes, blocks, n_asked, n_jobs):
         has not seen, and throughout for a missing member.
     """
     shape = n_asked, len(members), len(classes)
-    out = np.full(shape, -np.inf, dtype=_precision(blocks))
+    out = np.full(shape, -np.inf, dtype=_precision(members, blocks))
 
     def fill(stack, scores):
         for c, rows, score in scores:
@@ -165,7 +173,9 @@ def linear_scores(members, classes, blocks, n_asked, n_jobs):
     return out
 
 
-def _precision(blocks):
+def _precision(members, blocks):
+    if is_folded(members):
+        return np.float64
     if is_on_device(blocks[0]):
         return product_dtype(blocks[0])
     return np.float32 if getattr(blocks[0], "dtype", None) == np.float32 else np.float64
@@ -179,7 +189,7 @@ def _over_stacks(consume, members, classes, blocks, n_asked, n_jobs):
     if is_on_device(blocks[0]):
         _over_stacks_on_device(consume, members, classes, blocks, n_asked)
         return
-    dtype = _precision(blocks)
+    dtype = _precision(members, blocks)
     blocks = [_checked(block, dtype) for block in blocks]
     n_features = blocks[0].shape[1]
     products = list(_products(blocks, n_asked))
@@ -187,16 +197,18 @@ def _over_stacks(consume, members, classes, blocks, n_asked, n_jobs):
     weights = all_weights(members, classes, stacks, width, n_features, dtype)
     n_whole, n_parts = _divide_among_threads(len(stacks), effective_n_jobs(n_jobs))
     bounds = np.linspace(0, len(products), min(len(products), n_parts) + 1).astype(int).tolist()
-    stacks = list(zip(stacks, weights, strict=True))
-    parts = [(*stack, 0, len(products)) for stack in stacks[:n_whole]]
-    parts += [(*stack, *part) for stack in stacks[n_whole:] for part in itertools.pairwise(bounds)]
+
+    def parts():
+        for i, (stack, own) in enumerate(zip(stacks, weights, strict=True)):
+            for a, b in [(0, len(products))] if i < n_whole else itertools.pairwise(bounds):
+                yield stack, own, a, b
 
     @one_thread()
     def work(stack, weights, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
             consume(stack, _StackScores(weights, len(classes), products[a:b]))
 
-    for _ in in_turn(work, parts, n_jobs, require="sharedmem"):
+    for _ in in_turn(work, parts(), n_jobs, require="sharedmem"):
         pass  # each fills its own part
 
 

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.neighbors import NearestCentroid
+from sklearn.pipeline import Pipeline
+
+from .affine import fold, split
 
 # The weights of a stack of members are built up for as many classes at a time as fit into this
 # many bytes, and for one class at least.
@@ -41,22 +44,24 @@ def all_weights(members, classes, stacks, width, n_features, dtype):
 
     Returns
     -------
-    weights : list of StackWeights
+    weights : iterable of StackWeights
+        Those that are not kept are put together as one comes to them.
     """
 
-    def put_together(keep):
-        tables = [_score_table(member, classes) for member in members]
-        return [StackWeights(tables[s], width, n_features, dtype, keep) for s in stacks]
+    def put_together(stack, keep=False):
+        with np.errstate(all="ignore"):  # steps may overflow
+            tables = [_score_table(member, classes) for member in members[stack]]
+        return StackWeights(tables, width, n_features, dtype, keep)
 
     n_bytes = np.dtype(dtype).itemsize * len(stacks) * width * len(classes) * (n_features + 1)
     owner = next((m for m in members if m is not None and not is_constant(m)), None)
     if owner is None or n_bytes > _KEPT_BYTES:
-        return put_together(keep=False)
+        return map(put_together, stacks)
     # By value: whoever writes into a member is answered from what he wrote.
     made_of = classes.tolist(), len(stacks), width, n_features, dtype, list(map(_parts, members))
     kept = _KEPT.get(owner)
     if kept is None or kept[0] != made_of:
-        kept = _KEPT[owner] = made_of, put_together(keep=True)
+        kept = _KEPT[owner] = made_of, [put_together(stack, keep=True) for stack in stacks]
     return kept[1]
 
 
@@ -68,9 +73,21 @@ def _parts(member):
         return member.classes_.tolist(), coef.tobytes(), intercept
     if member is None:
         return None
+    if type(member) is Pipeline:
+        return [_values(step) for _, step in member.steps[:-1]], _parts(member.steps[-1][1])
     if type(member) is NearestCentroid:
         return member.classes_.tolist(), member.centroids_.tobytes()
     return member.classes_.tolist()  # a constant member
+
+
+def _values(step):
+    """Return what a step was fitted to, and its parameters, to be compared by value."""
+    if not hasattr(step, "fit"):  # None or "passthrough"
+        return step
+    return type(step), [
+        (name, value.tobytes() if isinstance(value, np.ndarray) else value)
+        for name, value in vars(step).items()
+    ]
 
 
 class _ScoreTable(NamedTuple):
@@ -91,6 +108,16 @@ def _score_table(member, classes):
     if member is None or is_constant(member):
         zero = None if member is None else np.searchsorted(classes, member.classes_)[0]
         return _ScoreTable(np.empty(0, dtype=np.intp), None, None, None, zero)
+    steps, head = split(member)
+    table = _head_table(head, classes)
+    if not steps:
+        return table
+    coef = table.coef if table.base is None else table.coef - table.base
+    coef, intercept = fold(steps, coef, table.intercept)
+    return table._replace(coef=coef, base=None, intercept=intercept)
+
+
+def _head_table(member, classes):
     codes = classes.searchsorted(member.classes_)
     if type(member) is NearestCentroid:  # |x - c|^2 is least where x.c - |c|^2 / 2 is largest
         coef = member.centroids_

@@ -12,8 +12,10 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import check_array
 
+from .._data.blocks import whole_blocks
 from .._data.cells import MISSING
 from .._data.containers import n_rows, take
+from .._linear.scoring import is_constant
 
 _REMEDY = 'Set on_error="abstain" to let {} abstain instead, and the others vote.'
 _N_NAMED = 5
@@ -152,7 +154,8 @@ def working_parts(function, rows, size, n_wanted=None, fewest=None):
     n_wanted : int, default=None
         How many of the rows count; those behind them fill the block up. None: all.
     fewest : int, default=None
-        How many rows a block needs at least where nothing hangs on its shape; None: `size`.
+        Of how many rows a block is a multiple where nothing else hangs on its shape; None:
+        `size`.
 
     Returns
     -------
@@ -169,7 +172,7 @@ def working_parts(function, rows, size, n_wanted=None, fewest=None):
             if not len(half):
                 continue
             try:
-                n = size if fewest is None else max(len(half), fewest)
+                n = size if fewest is None else whole_blocks(len(half), fewest)
                 parts.append((half, function(take(rows, np.resize(half, n)))))
             except Exception:
                 if len(half) > 1:
@@ -282,6 +285,4 @@ def mended_blocks(blocks, view, function, members):
 
 
 def _n_features(members):
-    return next(
-        m.n_features_in_ for m in members if hasattr(m, "centroids_") or hasattr(m, "coef_")
-    )
+    return next(m.n_features_in_ for m in members if m is not None and not is_constant(m))

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._spec import MemberSpec
 from .base import BaseMembers
-from .shapes import fewest_rows
+from .shapes import fewest_rows, leaves_rows_alone
 from .training import fit_members
 from .voting import (
     count_votes,
@@ -74,6 +74,7 @@ class PartitionMembers(BaseMembers):
         self.classes, self.open_set, self.n_seeds = classes, open_set, n_seeds
         self.spec, self.on_error = MemberSpec.of(estimator, memory, categorical), on_error
         self.fewest = fewest_rows(estimator)
+        self.shared_rows = self.fewest is not None and leaves_rows_alone(estimator)
 
     @property
     def abstains(self):
@@ -153,6 +154,7 @@ class PartitionMembers(BaseMembers):
         voters, views, labels = self._asked()
         seen = np.repeat(self.seen, self.n_seeds, axis=0)
         how |= {"steps": self.steps, "views": views, "fewest": self.fewest}
+        how["shared_rows"] = self.shared_rows
         how |= {"on_error": self.on_error, "steps_seed": self.steps_seed}
         how["seeds"] = self.seeds if self.spec.seeds_global_rng else None
         return ask(voters, seen, labels, X, **how)

@@ -1,12 +1,14 @@
-"""Which members may be asked about any number of rows at once, without blocks of a fixed shape.
+"""Which members may be asked about many rows at once, without blocks of a fixed shape.
 
 A matrix product may round a row otherwise when another number of rows is multiplied, and at an
-exact tie the last bit decides. Members that multiply are therefore asked in blocks of one shape.
-Members that handle row after row (trees, counts, look-ups, sums along a row, products with
-sparse rows) answer a row alike in any company: they are asked once, about all rows.
+exact tie the last bit decides. Members of which nothing is known are therefore asked in blocks of
+one shape. Members that handle row after row (trees, counts, look-ups, sums along a row, products
+with sparse rows, support vectors) answer a row alike in any company, and so do members whose
+products are known (`panels`): they are asked about all rows at once.
 """
 
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
@@ -34,6 +36,7 @@ from sklearn.naive_bayes import (
     GaussianNB,
     MultinomialNB,
 )
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     MaxAbsScaler,
@@ -43,8 +46,11 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC, NuSVC
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
+
+from .._data.blocks import BLOCK_ROWS
+from .panels import inner_estimators, multiplies_in_panels
 
 # By exact type: a subclass may answer in its own way.
 _ANY_ROWS = {
@@ -56,9 +62,9 @@ _ANY_ROWS = {
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 }
-# These are asked about several rows at least: numpy adds up the columns of a single row in another
-# order than those of several rows that lie column by column.
-_SEVERAL_ROWS = {GaussianNB: 8}
+# numpy adds up the columns of a single row in another order than those of several rows that lie
+# column by column.
+_SEVERAL_ROWS = 8
 # Products with sparse rows go through one row after the other.
 _SPARSE_ROWS = {
     BernoulliNB,
@@ -83,9 +89,9 @@ _CELL_BY_CELL = {
 
 
 def fewest_rows(estimator):
-    """Return from how many rows on an answer about a row is the same bits in any company.
+    """Return n such that a row in a block of a multiple of n gets the same bits in any company.
 
-    None if nothing is known of the estimator. By types and parameters alone, from a list of
+    None if nothing is known of the estimator. By types and parameters alone, from lists of
     which the tests prove every entry.
     """
     steps = [step for _, step in estimator.steps] if type(estimator) is Pipeline else [estimator]
@@ -97,10 +103,52 @@ def fewest_rows(estimator):
             sparse = True
         elif not _keeps_rows_apart(step) or (sparse and type(step) not in _KEEP):
             return None
-    head = type(steps[-1])
-    if head in _ANY_ROWS or (sparse and head in _SPARSE_ROWS):
+    head = steps[-1]
+    if sparse:
+        return 1 if type(head) in _ANY_ROWS | _SPARSE_ROWS else None
+    return _fewest_of_head(head)
+
+
+def _fewest_of_head(head):
+    if type(head) in _ANY_ROWS or _has_named_kernel(head) or _answers_alike(head):
         return 1
-    return _SEVERAL_ROWS.get(head)
+    if type(head) is GaussianNB or multiplies_in_panels(head):
+        return _SEVERAL_ROWS
+    if _looks_for_neighbors(head):
+        return BLOCK_ROWS
+    inner = inner_estimators(head)
+    if inner is None:
+        return None
+    fewest = [fewest_rows(part) for part in inner]
+    return None if None in fewest else max([_SEVERAL_ROWS, *fewest])
+
+
+def _has_named_kernel(head):
+    return type(head) in (SVC, NuSVC) and head.kernel in ("linear", "poly", "rbf", "sigmoid")
+
+
+def _answers_alike(head):
+    """Say whether an answer does not hang on the row at all, and is not drawn."""
+    return type(head) is DummyClassifier and head.strategy in ("prior", "most_frequent")
+
+
+def _looks_for_neighbors(head):
+    """Say whether distances are taken in scikit-learn's own blocks of rows."""
+    return (
+        type(head) in (KNeighborsClassifier, RadiusNeighborsClassifier)
+        and head.weights == "uniform"
+        and head.metric in ("minkowski", "euclidean")
+        and head.p == 2
+        and head.metric_params is None
+    )
+
+
+def leaves_rows_alone(estimator):
+    """Say whether no member of an estimator with :func:`fewest_rows` writes into test rows."""
+    steps = [step for _, step in estimator.steps] if type(estimator) is Pipeline else [estimator]
+    if any(type(step) is ColumnTransformer or not getattr(step, "copy", True) for step in steps):
+        return False
+    return all(map(leaves_rows_alone, inner_estimators(steps[-1]) or []))
 
 
 def _own_words_alone(vectorizer):

@@ -15,6 +15,7 @@ from .._data.training_rows import member_order, rows_of_member
 from .._deterministic import global_seed, one_thread
 from .._jobs import in_turn, progress, workers_may_stop
 from .._linear import LinearTrainer, linear_trainer
+from .._linear.affine import fit_steps
 from .._linear.scoring import has_finite_weights
 from .._member_warnings import in_name_of, listening, taking_notes
 from .._spec import Outcome, cache_report, content_key, fit_seeded
@@ -361,10 +362,8 @@ def _train_all(jobs):
         if type(estimator) is Pipeline:
             head = estimator.steps[-1][1]
             if len(estimator) > 1:
-                steps = estimator[:-1]
                 with global_seed(job.seed, job.seeds_global_rng), parallel_config(n_jobs=1):
-                    X = steps.fit_transform(X, y)
-                estimator.steps[:-1] = steps.steps
+                    X = fit_steps(estimator, X, y)
         waiting.append((len(members) - 1, head, X, y))
     if waiting:
         places, heads, rows, labels = zip(*waiting, strict=True)

@@ -10,7 +10,7 @@ from .constant import ConstantMember
 def never_writes(member):
     """Say whether a member is so fast to predict that a copy shows, and never writes into rows."""
     kind = type(member).__module__
-    return isinstance(member, ConstantMember | _Trusting) or kind.startswith(
+    return isinstance(member, ConstantMember | _Trusting | None) or kind.startswith(
         ("sklearn.tree.", "sklearn.dummy", "sklearn.naive_bayes")
     )
 

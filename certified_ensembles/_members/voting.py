@@ -17,10 +17,11 @@ from .._data.containers import n_rows, own_copy
 from .._deterministic import global_seed, one_thread, reseed, seeded
 from .._jobs import in_turn, progress, run_here, workers_may_stop
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
-from .._linear.scoring import is_linear, linear_ballots, linear_scores, linear_votes
+from .._linear.scoring import is_folded, is_linear, linear_ballots, linear_scores, linear_votes
 from ..certificates._inputs import count_votes
 from .answers import check_scores, labels_in_a_row
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
+from .panels import are_checked, in_panels
 from .stored import StoredMembers, without_steps
 from .trees import never_writes, with_checked_rows
 
@@ -41,9 +42,9 @@ def iter_ballots(members, seen, classes, X, **how):
     X : Table, or an array on a device
         Test rows.
     **how
-        `steps` (of :func:`stateless_steps`), `views` (of :func:`fit_members`), `fewest` (rows in
-        a block of members that go row by row, None for others), `seeds` (of the members, if they
-        may draw when they answer), `steps_seed` (of the steps, then), `n_jobs` and `verbose`.
+        `steps` (of :func:`stateless_steps`), `views` (of :func:`fit_members`), `fewest` (of
+        :func:`fewest_rows`), `shared_rows` (whether no member writes into rows), `seeds` (of the
+        members, if they may draw), `steps_seed` (of the steps, then), `n_jobs` and `verbose`.
 
     Yields
     ------
@@ -113,11 +114,12 @@ def iter_votes(members, seen, classes, X, **how):
 
 def _by_member(parts, n_members, missing):
     """Return the answers of all members side by side; `missing` for those that nobody asked."""
-    (places, first), *rest = parts
+    (places, first), *_ = parts
     if len(places) == n_members:
         return first
-    out = np.full((len(first), n_members, *first.shape[2:]), missing, dtype=first.dtype)
-    for own, part in [(places, first), *rest]:
+    dtype = np.result_type(*(part.dtype for _, part in parts))  # no member's scores are rounded
+    out = np.full((len(first), n_members, *first.shape[2:]), missing, dtype=dtype)
+    for own, part in parts:
         out[:, own] = part if part.shape[1] == len(own) else part[:, own]
     return out
 
@@ -132,6 +134,7 @@ def _iter_spans(
     steps,
     views,
     fewest,
+    shared_rows,
     n_jobs,
     verbose=0,
     on_error=None,
@@ -175,7 +178,8 @@ def _iter_spans(
             else:
                 abstain = on_error == "abstain" and bool(steps)
                 shaped = _shaped(blocks, view, *shared, abstain, fewest)
-                answers = asked(shaped, size=len(blocks[0]), fewest=fewest, seeds=seeds)
+                how = {"fewest": fewest, "shared_rows": shared_rows, "seeds": seeds}
+                answers = asked(shaped, size=len(blocks[0]), **how)
             parts.append((places, answers[: stop - start]))
         return parts
 
@@ -289,7 +293,7 @@ def are_linear(members, steps):
 
 def take_device_rows(members, steps):
     """Say whether members answer where the test rows are: linear ones that get them as given."""
-    return not steps and _voters(members, steps)[1]
+    return not steps and _voters(members, steps)[1] and not is_folded(members)
 
 
 def stateless_steps(estimator):
@@ -318,20 +322,18 @@ def _transform(steps, X):
     return X
 
 
-def _ask_all(
-    answer, voters, known, blocks, shape, dtype, n_jobs, *, size, verbose, on_error, fewest, seeds
-):
+def _ask_all(answer, voters, known, blocks, shape, dtype, n_jobs, *, verbose, seeds, **how):
     """Ask every member, some members a task, about blocks of `size` rows."""
     seen, classes, places = known
     own_seeds = None if seeds is None else [seeds[i] for i in places]
-    how = {"size": size, "width": _asked_at_once(voters), "on_error": on_error, "fewest": fewest}
+    how["width"] = _asked_at_once(voters)
     if run_here(n_jobs) and not verbose:
         return _ask(answer, voters, known, own_seeds, blocks, shape, dtype, **how)
     n_groups = -(-len(voters) // how["width"])
     n_tasks = min(n_groups, 4 * effective_n_jobs(n_jobs))
     bounds = np.linspace(0, n_groups, n_tasks + 1).astype(int) * how["width"]
     bounds[-1] = len(voters)
-    answers = np.empty((len(blocks) * size, len(voters), *shape), dtype=dtype)
+    answers = np.empty((len(blocks) * how["size"], len(voters), *shape), dtype=dtype)
     # Labels in a tuple: Dask would send an array ahead of the task and lose it with a worker.
     calls = (
         (
@@ -361,7 +363,21 @@ def _asked_at_once(voters):
     return 1
 
 
-def _ask(answer, voters, known, seeds, blocks, shape, dtype, *, size, width, on_error, fewest):
+def _ask(
+    answer,
+    voters,
+    known,
+    seeds,
+    blocks,
+    shape,
+    dtype,
+    *,
+    size,
+    width,
+    on_error,
+    fewest,
+    shared_rows,
+):
     seen, classes, places = known
     missing = -np.inf if shape else -1
     out = np.full((len(blocks), size, len(voters), *shape), missing, dtype=dtype)
@@ -370,8 +386,11 @@ def _ask(answer, voters, known, seeds, blocks, shape, dtype, *, size, width, on_
         given, (voters, blocks) = voters, with_checked_rows(voters, blocks)
         if voters is not given:  # trees, which draw nothing: other threads may have the generators
             seeds = None
+        elif fewest is not None:
+            checked = are_checked(voters, blocks)
+            voters = [in_panels(voter, checked) for voter in voters]
     # A copy each: a step with copy=False hands its numbers to the next member.
-    writes = stored or not all(never_writes(voter) for voter in voters if voter is not None)
+    writes = stored or not (shared_rows or all(map(never_writes, voters)))
     parts = [(b, *part) for b, block in enumerate(blocks) for part in block]
     # Inside a member nothing runs in parallel, whatever the caller has set for all of joblib.
     with one_thread(), parallel_config(n_jobs=1), global_seed(0, seeds is not None):

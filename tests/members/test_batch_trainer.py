@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -224,6 +225,7 @@ def test_the_way_of_training_is_decided_by_the_estimator_alone(estimator, batche
         LogisticRegression(class_weight={0: 2.0}),
         SVC(random_state=np.random.RandomState(3)),
         make_pipeline(StandardScaler(), SGDClassifier()),
+        make_pipeline(make_pipeline("passthrough", PCA(2)), MinMaxScaler((0, 2)), GaussianNB()),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )

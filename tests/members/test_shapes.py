@@ -4,12 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
 )
 from sklearn.feature_extraction.text import (
     CountVectorizer,
@@ -18,8 +25,25 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 from sklearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    PassiveAggressiveClassifier,
+    Perceptron,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    SGDClassifier,
+)
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.naive_bayes import (
     BernoulliNB,
     CategoricalNB,
@@ -27,7 +51,8 @@ from sklearn.naive_bayes import (
     GaussianNB,
     MultinomialNB,
 )
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -38,12 +63,14 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from sklearn.svm import LinearSVC
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
+from sklearn.svm import SVC, LinearSVC, NuSVC
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation
-from certified_ensembles._members import shapes
-from certified_ensembles._members.shapes import fewest_rows
+from certified_ensembles._members import panels, shapes
+from certified_ensembles._members.panels import Panels, are_checked, in_panels, panel_product
+from certified_ensembles._members.shapes import fewest_rows, leaves_rows_alone
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 4, (700, 9)) * RNG.choice([1.0, 0.1, 1 / 3], 9)
@@ -80,6 +107,52 @@ SPARSE = [
     Perceptron(),
     LinearSVC(),
 ]
+ALONE = [
+    DummyClassifier(),
+    AdaBoostClassifier(n_estimators=4),
+    *[SVC(kernel=kernel) for kernel in ("linear", "poly", "rbf", "sigmoid")],
+    SVC(break_ties=True, decision_function_shape="ovr"),
+    NuSVC(nu=0.1),
+]
+MULTIPLY = [
+    *SPARSE,
+    LinearDiscriminantAnalysis(),
+    LogisticRegressionCV(Cs=2, cv=2, max_iter=20, l1_ratios=(0.0,), scoring="accuracy"),
+    MLPClassifier((20, 30), max_iter=5),
+    MLPClassifier((9,), activation="tanh", max_iter=5),
+    QuadraticDiscriminantAnalysis(solver="eigen", shrinkage=0.1),
+    RidgeClassifierCV(),
+    GaussianProcessClassifier(max_iter_predict=5),
+    LabelPropagation(),
+    LabelSpreading(gamma=0.5),
+]
+AROUND = [
+    AdaBoostClassifier(LogisticRegression(), n_estimators=3),
+    BaggingClassifier(n_estimators=3),
+    BaggingClassifier(LogisticRegression(), n_estimators=3, max_features=0.7),
+    CalibratedClassifierCV(cv=2),
+    CalibratedClassifierCV(GaussianNB(), method="isotonic", cv=2),
+    GridSearchCV(make_pipeline(StandardScaler(), RidgeClassifier()), {}, cv=2),
+    RandomizedSearchCV(RidgeClassifier(), {"alpha": [1.0]}, n_iter=1, cv=2),
+    OneVsOneClassifier(LogisticRegression()),
+    OneVsRestClassifier(LinearSVC()),
+    SelfTrainingClassifier(GaussianNB()),
+    StackingClassifier([("a", GaussianNB()), ("b", LogisticRegression())], cv=2),
+    VotingClassifier([("a", GaussianNB()), ("b", LogisticRegression())]),
+    VotingClassifier([("a", GaussianNB()), ("b", LogisticRegression())], voting="soft"),
+]
+NEIGHBORS = [
+    KNeighborsClassifier(),
+    KNeighborsClassifier(algorithm="brute"),
+    KNeighborsClassifier(3, algorithm="kd_tree"),
+    RadiusNeighborsClassifier(2.0, algorithm="brute", outlier_label="most_frequent"),
+    RadiusNeighborsClassifier(2.0, outlier_label="most_frequent"),
+]
+BINARY = [
+    FixedThresholdClassifier(LogisticRegression()),
+    TunedThresholdClassifierCV(GaussianNB(), cv=2),
+    *[clone(clf) for clf in (*SPARSE, *MULTIPLY[-4:], AROUND[3], AROUND[7])],
+]
 ROWS = [
     *[(clf, X) for clf in TREES],
     (CategoricalNB(min_categories=10), np.round(X)),
@@ -94,6 +167,8 @@ ROWS = [
     ],
     (make_pipeline(HashingVectorizer(n_features=64), LinearSVC()), TEXTS),
     (make_pipeline(CountVectorizer(), TfidfTransformer(), RidgeClassifier()), TEXTS),
+    *[(clf, X) for clf in ALONE + MULTIPLY + AROUND + NEIGHBORS],
+    *[(make_pipeline(StandardScaler(), clf), X) for clf in MULTIPLY[2:5]],
     (
         make_pipeline(
             make_column_transformer(
@@ -104,6 +179,13 @@ ROWS = [
         ),
         FRAME,
     ),
+]
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:y contains no unlabeled samples:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The default value:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*use_legacy_attributes:FutureWarning"),
 ]
 
 
@@ -122,12 +204,26 @@ def test_a_row_is_answered_by_the_same_bits_in_blocks_of_any_length(estimator, d
     fewest = fewest_rows(estimator)
     assert fewest is not None
     member = clone(estimator).fit(rows_of(data, np.arange(300)), Y[:300])
+    assert_same_bits_in_any_company(member, data, fewest)
+
+
+@pytest.mark.parametrize("estimator", BINARY, ids=str)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_row_is_answered_by_the_same_bits_where_the_sign_decides(estimator):
+    member = clone(estimator).fit(X[:300], Y[:300] > 0)
+    assert_same_bits_in_any_company(member, X, fewest_rows(estimator))
+
+
+def assert_same_bits_in_any_company(member, data, fewest):
+    member = in_panels(member, checked=data is X)
     forms = [np.ascontiguousarray, np.asfortranarray] if data is X else [lambda rows: rows]
     for form in forms:  # members get rows in one layout, but a step may turn it
-        together = answers(member, form(data))
+        whole = np.minimum(np.arange(-(-700 // fewest) * fewest), 699)
+        together = answers(member, form(rows_of(data, whole)))
         for n in (1, 2, 3, 5, 8, 9, 63, 64, 257, 600):
             start = int(RNG.integers(0, 701 - n))
-            index = np.minimum(np.arange(start, start + max(n, fewest)), start + n - 1)
+            size = -(-n // fewest) * fewest
+            index = np.minimum(np.arange(start, start + size), start + n - 1)
             alone = answers(member, form(rows_of(data, index)))
             for one, whole in zip(alone, together, strict=True):
                 assert one[:n].tobytes() == whole[start : start + n].tobytes()
@@ -135,9 +231,9 @@ def test_a_row_is_answered_by_the_same_bits_in_blocks_of_any_length(estimator, d
 
 def test_every_entry_of_the_list_is_tried():
     known = shapes._ANY_ROWS | shapes._SPARSE_ROWS | shapes._TO_SPARSE | shapes._CELL_BY_CELL
-    known |= set(shapes._SEVERAL_ROWS)
-    tried = set()
-    for estimator, _ in ROWS:
+    known |= set(panels._WEIGHTS) | set(panels._INNER) | set(panels._PROPAGATE)
+    tried = {PassiveAggressiveClassifier}  # it answers by what the others inherit, and warns
+    for estimator in [estimator for estimator, _ in ROWS] + BINARY:
         steps = (
             [step for _, step in estimator.steps] if hasattr(estimator, "steps") else [estimator]
         )
@@ -151,9 +247,14 @@ def test_every_entry_of_the_list_is_tried():
 @pytest.mark.parametrize(
     "estimator",
     [
-        KNeighborsClassifier(),
-        LogisticRegression(),
-        make_pipeline(StandardScaler(), RidgeClassifier()),
+        KNeighborsClassifier(weights="distance"),
+        KNeighborsClassifier(metric="cosine"),
+        SVC(kernel=lambda a, b: a @ b.T),
+        BaggingClassifier(SVC(kernel=lambda a, b: a @ b.T)),
+        GaussianProcessClassifier(DotProduct()),
+        LabelPropagation(kernel="knn"),
+        DummyClassifier(strategy="stratified"),
+        OutputCodeClassifier(LogisticRegression()),
         make_pipeline(FunctionTransformer(), DecisionTreeClassifier()),
         make_pipeline(CountVectorizer(tokenizer=str.split), MultinomialNB()),
         make_pipeline(CountVectorizer(), StandardScaler(with_mean=False), MultinomialNB()),
@@ -181,3 +282,75 @@ def test_members_that_go_row_by_row_are_asked_once():
     asked.clear()
     np.testing.assert_array_equal(clf.ballots(X[5:6]), whole[5:6])
     assert asked == [1] * 3
+
+
+# ---------------------------------------------------------------- panels
+
+
+@pytest.mark.parametrize("estimator", [*MULTIPLY, *AROUND], ids=str)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_members_answer_in_panels_what_they_answer(estimator):
+    member = clone(estimator).fit(X[:300], Y[:300])
+    before = vars(member).copy()
+    pairs = [
+        *zip(answers(in_panels(member), X), answers(member, X), strict=True),
+        *zip(answers(in_panels(member, checked=True), X), answers(member, X), strict=True),
+    ]
+    for own, expected in pairs:
+        if expected.dtype.kind == "f":
+            np.testing.assert_allclose(own, expected, rtol=1e-8, atol=1e-9)
+        else:
+            assert (own == expected).mean() > 0.99  # exact ties may go another way
+    assert vars(member).keys() == before.keys()
+    kept = ("coef_", "coefs_", "feature_log_prob_", "rotations_", "estimators_", "estimator_")
+    assert all(vars(member)[name] is before[name] for name in kept if name in before)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    "shape", [(9,), (9, 1), (9, 2), (64, 10), (9, 100), (57, 300), (300, 300), (784, 17)]
+)
+def test_a_product_in_panels_does_not_depend_on_its_rows(shape, order):
+    rows = RNG.normal(size=(300, shape[0]))
+    weights = np.asarray(RNG.normal(size=shape), order=order)
+    whole = panel_product(rows, weights)
+    np.testing.assert_allclose(whole, rows @ weights, atol=1e-11)
+    for n in (1, 7, 8, 9, 250):
+        place = RNG.permutation(300)[:n]
+        assert panel_product(rows[place], weights).tobytes() == whole[place].tobytes()
+
+
+@pytest.mark.parametrize("estimator", [*SPARSE, GaussianNB(), MLPClassifier(max_iter=3)], ids=str)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_rows_that_members_refuse_are_not_taken_for_checked(estimator):
+    pipeline = make_pipeline(FunctionTransformer(), estimator)  # not asked by stacked products
+    for clf in (estimator, pipeline):
+        dpa = DeepPartitionAggregation(clf, 2, classes=range(3)).fit(X[:200], Y[:200])
+        members = dpa.estimators_
+        for hostile in (np.nan, np.inf):
+            rows = X[:20].copy()
+            rows[3, 4] = hostile
+            assert not are_checked(members, [[(None, rows)]])
+            with pytest.raises(ValueError, match=r"NaN|infinity"):
+                dpa.predict(rows)
+    assert not are_checked(members, [[(None, X[:, :5])]])
+    assert not are_checked(members, [[(None, X.astype(np.float32))]])
+
+
+def test_what_is_computed_of_weights_multiplies_in_panels_too():
+    weights = RNG.normal(size=(9, 3)).view(Panels)
+    for own in (weights, (1 + np.exp(weights.T)).T, weights * np.arange(3)):
+        assert type(own) is Panels
+        for product in (X @ own, np.dot(X, own), np.matmul(X, own)):
+            assert type(product) is np.ndarray
+            assert product.tobytes() == panel_product(X, own.view(np.ndarray)).tobytes()
+    total = np.zeros((700, 3))
+    total += weights[0]
+    assert type(total) is np.ndarray
+
+
+def test_rows_are_copied_where_a_step_may_write():
+    assert leaves_rows_alone(make_pipeline(StandardScaler(), SVC()))
+    assert not leaves_rows_alone(make_pipeline(StandardScaler(copy=False), SVC()))
+    inner = make_pipeline(StandardScaler(copy=False), SVC())
+    assert not leaves_rows_alone(VotingClassifier([("a", GaussianNB()), ("b", inner)]))

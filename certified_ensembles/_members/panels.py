@@ -1,0 +1,324 @@
+"""Products that round a row alike in any company, put in the place of those of known members.
+
+A library picks another way to cut a matrix product up when its shape changes. So rows are
+multiplied in panels of one shape, by one call of numpy for all of them. A known member is asked
+through a copy of itself, whose weights multiply in panels; all else that it does, checks of rows
+included, is its own code.
+"""
+
+import functools
+
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import (
+    LinearDiscriminantAnalysis,
+    QuadraticDiscriminantAnalysis,
+)
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.linear_model import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    PassiveAggressiveClassifier,
+    Perceptron,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    SGDClassifier,
+)
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.semi_supervised import (
+    LabelPropagation,
+    LabelSpreading,
+    SelfTrainingClassifier,
+)
+from sklearn.svm import LinearSVC
+
+from .._data.blocks import BLOCK_ROWS
+from .constant import ConstantMember
+
+# Few enough that the innermost loop of a product takes all rows of a panel at once. In larger
+# ones, of 256 rows as well, a row's place can decide its last bit where weights have 300 columns.
+_PANEL_ROWS = 8
+
+
+def panel_product(X, weights):
+    """Return ``X @ weights``; the bits of a row do not depend on how many rows there are.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_features, n_columns) or (n_features,)
+    """
+    n, width = X.shape
+    if n % _PANEL_ROWS:
+        padded = np.zeros((-(-n // _PANEL_ROWS) * _PANEL_ROWS, width), X.dtype)
+        padded[:n] = X
+        X = padded
+    panels = np.ascontiguousarray(X).reshape(-1, _PANEL_ROWS, width)
+    return np.matmul(panels, weights).reshape(len(X), *weights.shape[1:])[:n]
+
+
+class Panels(np.ndarray):
+    """Weights that rows are multiplied with in panels: else an array like any other."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        """Multiply in panels; whatever is computed of the weights alone is weights again."""
+        plain = tuple(map(_plain, inputs))
+        if ufunc is np.matmul and method == "__call__" and _is_product(*inputs):
+            return panel_product(*plain)
+        if out is not None:
+            kwargs["out"] = tuple(map(_plain, out))
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        weights = out is None and isinstance(result, np.ndarray) and result.ndim == 2
+        return result.view(Panels) if weights else result
+
+    def __array_function__(self, function, types, args, kwargs):
+        """Do the same for ``np.dot``."""
+        if function is np.dot and len(args) == 2 and _is_product(*args):
+            return panel_product(*map(_plain, args))
+        return super().__array_function__(function, types, args, kwargs)
+
+
+def _plain(array):
+    return array.view(np.ndarray) if isinstance(array, Panels) else array
+
+
+def _is_product(rows, weights):
+    """Say whether rows come first: an array of them, and weights behind."""
+    return type(rows) is np.ndarray and rows.ndim == 2 and isinstance(weights, Panels)
+
+
+# ---------------------------------------------------------------- members
+
+# The attributes that rows are multiplied with. By exact type, as all tables here.
+_WEIGHTS = {
+    BernoulliNB: "feature_log_prob_",
+    ComplementNB: "feature_log_prob_",
+    LinearDiscriminantAnalysis: "coef_",
+    LinearSVC: "coef_",
+    LogisticRegression: "coef_",
+    LogisticRegressionCV: "coef_",
+    MLPClassifier: "coefs_",
+    MultinomialNB: "feature_log_prob_",
+    PassiveAggressiveClassifier: "coef_",
+    Perceptron: "coef_",
+    QuadraticDiscriminantAnalysis: "rotations_",
+    RidgeClassifier: "coef_",
+    RidgeClassifierCV: "coef_",
+    SGDClassifier: "coef_",
+}
+# Estimators around others: where these stand before they are fitted, and behind.
+_INNER = {
+    AdaBoostClassifier: ("estimator", "estimators_"),
+    BaggingClassifier: ("estimator", "estimators_"),
+    CalibratedClassifierCV: ("estimator", "calibrated_classifiers_"),
+    FixedThresholdClassifier: ("estimator", "estimator_"),
+    GridSearchCV: ("estimator", "best_estimator_"),
+    OneVsOneClassifier: ("estimator", "estimators_"),
+    OneVsRestClassifier: ("estimator", "estimators_"),
+    RandomizedSearchCV: ("estimator", "best_estimator_"),
+    SelfTrainingClassifier: ("estimator", "estimator_"),
+    StackingClassifier: ("estimators", "estimators_", "final_estimator_"),
+    TunedThresholdClassifierCV: ("estimator", "estimator_"),
+    VotingClassifier: ("estimators", "estimators_"),
+}
+_PROPAGATE = (LabelPropagation, LabelSpreading)
+
+
+def multiplies_in_panels(estimator):
+    """Say whether :func:`in_panels` knows an estimator, which is not one around others."""
+    if type(estimator) is GaussianProcessClassifier:
+        return estimator.kernel is None
+    if type(estimator) in _PROPAGATE:
+        return estimator.kernel == "rbf"
+    return type(estimator) in _WEIGHTS
+
+
+def inner_estimators(estimator):
+    """Return the unfitted estimators that one around others has; None for any other."""
+    if type(estimator) not in _INNER:
+        return None
+    name = _INNER[type(estimator)][0]
+    inner = getattr(estimator, name)
+    if name == "estimators":
+        inner = [part for _, part in inner if not isinstance(part, str)]
+        if type(estimator) is StackingClassifier:
+            inner.append(estimator.final_estimator or LogisticRegression())
+        return inner
+    if inner is None:
+        return [LinearSVC()] if type(estimator) is CalibratedClassifierCV else []
+    return [inner]
+
+
+def in_panels(member, checked=False):
+    """Return a member that answers like the one given, in products of one shape.
+
+    Parameters
+    ----------
+    member : estimator
+        Fitted, of a type that is known here, or any other: that is returned as it is.
+    checked : bool, default=False
+        Whether the rows it will get are known to be numbers in double precision, all finite,
+        and as many as it wants: then it need not look.
+    """
+    kind = type(member)
+    if kind in _WEIGHTS:
+        return _copy(member, {_WEIGHTS[kind]: _as_panels}, _unchecked(kind) if checked else kind)
+    if kind is GaussianNB:
+        return _copy(member, {}, _unchecked(kind)) if checked else member
+    if kind is DummyClassifier:  # one that draws nothing: a generator takes longer than its answer
+        return _copy(member, {"random_state": lambda _: None})
+    if kind is Pipeline:
+        last = in_panels(member.steps[-1][1])
+        return _copy(member, {"steps": lambda steps: [*steps[:-1], (steps[-1][0], last)]})
+    if kind is GaussianProcessClassifier:
+        return _copy(member, {"base_estimator_": _gaussian_process})
+    if kind in _PROPAGATE:
+        return _copy(member, {"label_distributions_": _as_panels}, _propagation(kind))
+    if kind in _INNER:
+        return _copy(member, dict.fromkeys(_INNER[kind][1:], _each))
+    return member
+
+
+def are_checked(members, blocks):
+    """Say whether test rows are such that all members would take them as they are.
+
+    Parameters
+    ----------
+    members : list
+        Fitted estimators; None where one is missing.
+    blocks : list
+        Test rows, as `View.shaped` yields them.
+    """
+    width = {getattr(m, "n_features_in_", None) for m in members if not _is_constant(m)}
+    rows = [rows for block in blocks for _, rows in block]
+    return all(
+        type(own) is np.ndarray
+        and own.dtype == np.float64
+        and {*own.shape[1:]} == width
+        and np.isfinite(own).all()
+        for own in rows
+    )
+
+
+def _is_constant(member):
+    return isinstance(member, ConstantMember | None)
+
+
+def _copy(member, changes, kind=None):
+    copy = object.__new__(kind or type(member))
+    own = vars(copy)
+    own.update(vars(member))
+    for name, change in changes.items():
+        own[name] = change(own[name])
+    return copy
+
+
+class _LinearUnchecked:
+    """A linear member that takes rows as they are."""
+
+    def decision_function(self, X):
+        scores = X @ (self.coef_.T if self.coef_.ndim == 2 else self.coef_) + self.intercept_
+        return scores.reshape(-1) if scores.shape[1:] == (1,) else scores
+
+
+class _BayesUnchecked:
+    """A naive Bayes member that takes rows as they are."""
+
+    def _check_X(self, X):
+        threshold = getattr(self, "binarize", None)
+        return X if threshold is None else (X > threshold).astype(np.float64)
+
+
+class _NetUnchecked:
+    """A net that takes rows as they are."""
+
+    def _forward_pass_fast(self, X, check_input=True):
+        return super()._forward_pass_fast(X, check_input=False)
+
+
+@functools.cache
+def _unchecked(kind):
+    """Return the class of a member that does not look at its rows, where there is one."""
+    bases = {"coef_": _LinearUnchecked, "feature_log_prob_": _BayesUnchecked}
+    bases |= {"coefs_": _NetUnchecked, None: _BayesUnchecked}
+    base = bases.get(_WEIGHTS.get(kind))
+    return kind if base is None else type(kind)(kind.__name__, (base, kind), {})
+
+
+def _as_panels(weights):
+    if isinstance(weights, list):
+        return [array.view(Panels) for array in weights]
+    return weights.view(Panels) if type(weights) is np.ndarray else weights
+
+
+def _each(inner):
+    if isinstance(inner, list | tuple):
+        return [_each(part) for part in inner]
+    if hasattr(inner, "calibrators"):
+        return _copy(inner, {"estimator": in_panels})
+    return in_panels(inner)
+
+
+def _gaussian_process(process):
+    if type(process) is OneVsRestClassifier:
+        return _copy(process, {"estimators_": lambda own: list(map(_gaussian_process, own))})
+    return _copy(process, {}, _process_in_panels(type(process)))
+
+
+@functools.cache
+def _process_in_panels(kind):
+    """Return the class of a binary process that multiplies in panels.
+
+    The kernel looks at one pair of rows after the other. Probabilities take a triangular solve:
+    that is one in blocks of a fixed shape.
+    """
+
+    class Process(kind):
+        def predict(self, X):
+            kernel = self.kernel_(self.X_train_, X)
+            scores = panel_product(kernel.T, self.y_train_ - self.pi_)
+            return np.where(scores > 0, self.classes_[1], self.classes_[0])
+
+        def predict_proba(self, X):
+            n = len(X)
+            X = X[np.minimum(np.arange(-(-n // BLOCK_ROWS) * BLOCK_ROWS), n - 1)]
+            blocks = range(0, len(X), BLOCK_ROWS)
+            ask = super().predict_proba
+            return np.concatenate([ask(X[i : i + BLOCK_ROWS]) for i in blocks])[:n]
+
+    return Process
+
+
+@functools.cache
+def _propagation(kind):
+    """Return the class of a label propagation that takes distances in panels."""
+
+    class Propagation(kind):
+        def _get_kernel(self, X, y=None):
+            if type(X) is not np.ndarray or type(y) is not np.ndarray:
+                return super()._get_kernel(X, y)  # sparse rows are multiplied one by one
+            y = np.ascontiguousarray(y)
+            kernel = panel_product(y, -2 * X.T)
+            kernel += np.vecdot(X, X)
+            kernel += np.vecdot(y, y)[:, None]
+            np.maximum(kernel, 0, out=kernel)
+            kernel *= -self.gamma
+            return np.exp(kernel, out=kernel).T
+
+    return Propagation
