@@ -195,11 +195,16 @@ def test_steps_that_are_not_affine_are_asked_one_by_one(step):
     np.testing.assert_array_equal(clf.classes_[clf.ballots(3 * X_TEST)], members)
 
 
+def _as_they_are(rows):
+    return rows
+
+
+@pytest.mark.parametrize("step", [StandardScaler(), FunctionTransformer(_as_they_are)], ids=str)
 @pytest.mark.parametrize("hostile", [np.nan, np.inf])
-def test_rows_without_numbers_are_errors_or_abstentions(hostile):
+def test_rows_without_numbers_are_errors_or_abstentions(step, hostile):
     rows = X_TEST.copy()
     rows[3, 5] = hostile
-    pipeline = make_pipeline(StandardScaler(), RidgeClassifier())
+    pipeline = make_pipeline(step, RidgeClassifier())
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         dpa(pipeline).fit(X, Y).predict(rows)
     clf = dpa(pipeline, on_error="abstain").fit(X, Y)
