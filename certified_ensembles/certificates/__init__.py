@@ -11,6 +11,9 @@ from .finite_targets import finite_target_radius, finite_top_k_radius
 from .flips import flips_from_margin
 from .knapsack import priced_plurality_radius, turning_prices
 from .linear import linear_smoother_radius, linear_smoother_winner
+from .linear_interval import linear_smoother_interval, linear_smoother_interval_radius
+from .median_windows import median_window_interval, median_window_radius
+from .medians import lower_median, median_interval, median_radius
 from .monte_carlo import monte_carlo_radius
 from .neighbors import nearest_neighbor_radius
 from .plurality import plurality_radius
@@ -33,8 +36,15 @@ __all__ = [
     "finite_target_radius",
     "finite_top_k_radius",
     "flips_from_margin",
+    "linear_smoother_interval",
+    "linear_smoother_interval_radius",
     "linear_smoother_radius",
     "linear_smoother_winner",
+    "lower_median",
+    "median_interval",
+    "median_radius",
+    "median_window_interval",
+    "median_window_radius",
     "monte_carlo_radius",
     "nearest_neighbor_radius",
     "plurality_radius",

@@ -129,14 +129,19 @@ def row_blocks(n_rows: int, n_columns: int, elements: int = BLOCK_ELEMENTS) -> I
 
 def check_budget(budget):
     """Return `budget` as a Python int, or say what is wrong with it."""
-    if not isinstance(budget, numbers.Integral) or isinstance(budget, bool):
+    return check_count(budget, "budget", "poisoning operations")
+
+
+def check_count(number, name, what):
+    """Return a number of what an attacker may do as a Python int, or say what is wrong."""
+    if not isinstance(number, numbers.Integral) or isinstance(number, bool):
         raise TypeError(
-            f"budget={budget!r} must be an integer: it counts poisoning operations. "
-            f"Pass an int, such as int({budget!r})."
+            f"{name}={number!r} must be an integer: it counts {what}. "
+            f"Pass an int, such as int({number!r})."
         )
-    if budget < 0:
+    if number < 0:
         raise ValueError(
-            f"budget={budget!r} must be at least 0: it counts poisoning operations. "
-            "Use 0 for the accuracy of what is certified at all."
+            f"{name}={number!r} must be at least 0: it counts {what}. "
+            "Use 0 for what holds without any."
         )
-    return int(budget)
+    return int(number)
