@@ -1,29 +1,18 @@
 """Deep Partition Aggregation: a vote of members that never saw each other's rows."""
 
-import warnings
-from functools import partial
 from numbers import Integral
 
-import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertificateWarning
-from ._data.categories import categorical_mask
-from ._data.labels import validate_groups
-from ._data.periods import Timeline, validate_periods
-from ._data.training_rows import TrainingRows
-from ._data.validation import MAX_SEED, check_seed, validate_labels
-from ._ensemble import BasePartitionEnsemble
-from ._fits import built_aside
+from ._certificate import Certificate
+from ._data.validation import validate_labels
+from ._ensemble import BaseRowPartitionEnsemble, BaseVotingEnsemble
 from ._members import PartitionMembers, PeriodMembers
-from .certificates import threat_cost
 from .certificates.threats import TIME_THREATS
-from .hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
 
 
-class DeepPartitionAggregation(BasePartitionEnsemble):
+class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
     """Classifier whose predictions provably survive inserted and deleted training rows.
 
     A hash of each training row decides its partition; a clone of `estimator` is trained
@@ -186,14 +175,12 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
     """
 
     _parameter_constraints: dict = {
-        **BasePartitionEnsemble._parameter_constraints,
-        "hasher": [str, callable],
+        **BaseVotingEnsemble._parameter_constraints,
+        **BaseRowPartitionEnsemble._parameter_constraints,
         "spread_degree": [Interval(Integral, 1, None, closed="left")],
     }
 
-    _default_threat = "insertion_deletion"
-    _empty_remedy = "Use fewer partitions, or a hasher that spreads rows (or sources) more evenly."
-    periods_ = None
+    _kind, _kind_in_time = PartitionMembers, PeriodMembers
 
     def __init__(
         self,
@@ -228,145 +215,12 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
         self.memory = memory
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, groups=None, periods=None, **fit_params):
-        """Partition the rows and train a member on each partition.
+    def _take_targets(self, X, y):
+        y, self.classes_, self._open_set = validate_labels(self, X, y)
+        return y
 
-        Parameters
-        ----------
-        X : array-like, sparse matrix, dataframe or sequence of str
-            Training rows, n_train of them: an array of any rank (images keep their shape and
-            type), a CSR matrix, a pandas or polars dataframe, or a sequence of strings.
-        y : array-like of shape (n_train,)
-            Labels: strings, integers or booleans.
-        groups : array-like of shape (n_train,), default=None
-            The source of every row (its sender, annotator, vendor, day), if it can be trusted:
-            all rows of a source go to one partition, and a radius counts sources.
-        periods : array-like of shape (n_train,), default=None
-            The period of every row, if it can be trusted: whole numbers in the order of time,
-            one for each day, hour or version (dates are numbered by
-            ``dates.astype("datetime64[D]").astype(int)``). There is one member a period, and
-            :meth:`certify` counts hostile periods. Not together with `groups`.
-        **fit_params : dict
-            Further arguments of the estimator's `fit`, by metadata routing if that is
-            enabled. Those of length n_train, such as `sample_weight`, are cut like X; other
-            sequences are refused, and of anything else each member gets a copy.
-
-        Returns
-        -------
-        self : DeepPartitionAggregation
-            The fitted ensemble.
-
-        Raises
-        ------
-        ValueError
-            If X, y, groups, periods or a parameter is unusable; the message names it, the value
-            and the remedy.
-
-        Warns
-        -----
-        CertificateWarning
-            If the guarantee is void (a hasher that looks at other rows, a frozen estimator)
-            or weaker than it looks (partitions without rows, members that abstain).
-        UserWarning
-            If rows were left out. Warnings of members come once for each category.
-        """
-        with built_aside(self) as new:
-            params = new._member_params(fit_params)
-            trusted = _one_of(groups, periods)
-            X, y, params, trusted, known = new._rows_to_fit(X, y, params, trusted)
-            y, new.classes_, new._open_set = validate_labels(new, X, y)
-            if periods is None:
-                kind, seeds = new._partition_by_hash(X, y, trusted)
-                new._warn_if_empty()
-            else:
-                kind, seeds = new._partition_by_period(X, trusted)
-                new._warn_if_periods_are_sparse()
-            members = kind(
-                new._validate_estimator(),
-                new.classes_,
-                open_set=new._open_set,
-                n_seeds=new.n_seeds,
-                memory=new.memory,
-                categorical=categorical_mask(new.categorical_features, X),
-                on_error=new.on_error,
-            )
-            rows = TrainingRows(X, numbers=None if known is None else np.flatnonzero(known))
-            new._fit_members(members, rows, y, seeds, params)
-            new._sum_up(known)
-        return self
-
-    def _partition_by_hash(self, X, y, groups):
-        """Assign rows to partitions; return the kind of members and their seeds."""
-        self.periods_, self.spread_ = None, self._draw_spread()
-        self.partition_ = self._assign_partitions(X, y, groups)
-        return PartitionMembers, self._validate_seeds(self._n_partitions)
-
-    def _partition_by_period(self, X, periods):
-        """Assign rows to their periods; return the kind of members and their seeds."""
-        check_seed(self.random_state)
-        self.partitioned_by_, self.spread_ = "period", None
-        timeline = Timeline.of(validate_periods(X, periods), self.spread_degree)
-        self.periods_, self.partition_ = timeline
-        self._n_partitions = len(self.periods_)
-        # The seed of a member follows from its period: which one is the oldest, or how many there
-        # are, may be the attacker's choice.
-        firsts = self.periods_ * self.distinct_seeds % (MAX_SEED + 1)
-        seeds = firsts[:, None] * self.n_seeds + np.arange(self.n_seeds)
-        seeds = (seeds + self.random_state) % (MAX_SEED + 1)
-        kind = partial(
-            PeriodMembers,
-            first=int(self.periods_[0]),
-            width=self.spread_degree,
-            steps_seed=int(self.random_state),
-        )
-        return kind, seeds.ravel().tolist()
-
-    def _warn_if_periods_are_sparse(self):
-        n_filled = len(np.unique(self.partition_))
-        if 2 * n_filled < len(self.periods_):
-            warnings.warn(
-                f"The certificate is weaker than {len(self.periods_)} periods suggest: only "
-                f"{n_filled} of those from {self.periods_[0]} to {self.periods_[-1]} have rows, "
-                "and members of the others abstain. Number periods one by one: days from some "
-                "day on, not as 20051231, or weeks in place of days.",
-                CertificateWarning,
-                stacklevel=4,
-            )
-
-    @property
-    def _size_in_words(self):
-        own = super()._size_in_words
-        return own if self.periods_ is None else f"its {len(self.periods_)} periods suggest"
-
-    def _rows_of_member(self):
-        rows = super()._rows_of_member()
-        if self.periods_ is None or self.spread_degree == 1:
-            return rows
-        return [
-            np.concatenate(rows[max(0, j + 1 - self.spread_degree) : j + 1]) if len(own) else own
-            for j, own in enumerate(rows)
-        ]
-
-    def _draw_spread(self):
-        """Return which members each fine partition takes part in, whatever the data are."""
-        self._n_partitions = self.n_partitions * self.spread_degree
-        if self.spread_degree == 1:
-            return None
-        self._validate_seeds(self._n_partitions)
-        rng = np.random.default_rng(self.random_state)
-        shifts = np.sort(rng.choice(self._n_partitions, self.spread_degree, replace=False))
-        return (np.arange(self._n_partitions)[:, None] + shifts) % self._n_partitions
-
-    def _assign_partitions(self, X, y, groups):
-        hasher = resolve_hasher(self.hasher)
-        if groups is None:
-            self.partitioned_by_ = "features and label" if uses_labels(hasher) else "features"
-            return assign_partitions(hasher, X, y, self._n_partitions, self.n_jobs)
-        groups = validate_groups(X, groups)
-        self.partitioned_by_ = "source"
-        key = hasher.key if isinstance(hasher, ContentHasher) else None
-        return assign_partitions(ContentHasher(key=key), groups, y, self._n_partitions)
+    def _members_know(self):
+        return {"classes": self.classes_, "open_set": self._open_set}
 
     @property
     def _radius_falls_by_one(self):
@@ -469,18 +323,3 @@ class DeepPartitionAggregation(BasePartitionEnsemble):
             )
         winner, radius = self._ask(self._members.windows, X, newest=threat == "earliness")
         return Certificate(self.classes_[winner], radius)
-
-    def _operation_cost(self, threat):
-        cost = threat_cost(threat or self._default_threat, self.partitioned_by_)
-        # A period reaches as many members as are trained on it.
-        return cost if self.periods_ is None else cost * self._members.width
-
-
-def _one_of(groups, periods):
-    """Return whatever of the two is given."""
-    if groups is not None and periods is not None:
-        raise ValueError(
-            "groups and periods were both passed: either the source or the period of a row "
-            "decides its partition. Pass what an attacker is meant to own."
-        )
-    return groups if periods is None else periods

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._data.categories import categorical_mask
 from ._data.labels import validate_groups
 from ._data.validation import check_seed, validate_labels
-from ._ensemble import BasePartitionEnsemble
+from ._ensemble import BaseVotingEnsemble
 from ._fits import built_aside
 from ._members import LabelMembers, MaskedMembers, OneLabelMembers, SmootherMembers
 from ._spec import cache_report
@@ -23,7 +23,7 @@ from .hashers import annotator_partition, label_free_partition
 from .representations._label_free import LabelFreeFeatures
 
 
-class SemiSupervisedDPA(BasePartitionEnsemble):
+class SemiSupervisedDPA(BaseVotingEnsemble):
     """Classifier whose predictions provably survive flipped training labels.
 
     The features of the training rows are trusted, their labels are not. So all members may
@@ -172,7 +172,7 @@ class SemiSupervisedDPA(BasePartitionEnsemble):
     """
 
     _parameter_constraints: dict = {
-        **BasePartitionEnsemble._parameter_constraints,
+        **BaseVotingEnsemble._parameter_constraints,
         "estimator": [HasMethods("fit"), None],
         "n_partitions": [Interval(Integral, 1, None, closed="left"), StrOptions({"n_samples"})],
         "representation": [HasMethods(["fit", "transform"]), None],

@@ -25,14 +25,14 @@ from .out_of_core import forget_pages, is_dask, is_stored, scratch_for, stored_b
 
 MAX_SEED = 2**32 - 1
 
-# What estimators of ensembles have in common.
-COMMON_CONSTRAINTS = {
-    "classes": ["array-like", None],
+# What estimators of ensembles have in common; and those of classifiers.
+ENSEMBLE_CONSTRAINTS = {
     "random_state": [Interval(Integral, 0, MAX_SEED, closed="both"), None],
     "n_jobs": [Integral, None],
     "memory": [str, HasMethods(["cache"]), None],
     "verbose": ["verbose"],
 }
+COMMON_CONSTRAINTS = {"classes": ["array-like", None], **ENSEMBLE_CONSTRAINTS}
 
 
 def check_seed(random_state, n_seeds=1, what="{} distinct"):
