@@ -17,9 +17,11 @@ from . import (
     representations,
     smoothers,
 )
-from ._certificate import Certificate, CertificateWarning, certify
+from ._certificate import Certificate, CertificateWarning, CertifiedInterval, certify
 from .dpa import DeepPartitionAggregation
 from .label_flip import LabelFlipSmoothingClassifier
+from .label_noise import LabelNoiseRegressor
+from .regression import DeepPartitionRegressor
 from .ssdpa import SemiSupervisedDPA
 
 __version__ = "0.1.0.dev0"
@@ -27,8 +29,11 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "Certificate",
     "CertificateWarning",
+    "CertifiedInterval",
     "DeepPartitionAggregation",
+    "DeepPartitionRegressor",
     "LabelFlipSmoothingClassifier",
+    "LabelNoiseRegressor",
     "SemiSupervisedDPA",
     "abstention",
     "attacks",

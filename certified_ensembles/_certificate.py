@@ -57,6 +57,22 @@ DEFAULT_THREAT = "insertion_deletion"
 _THRESHOLDS = (FixedThresholdClassifier, TunedThresholdClassifierCV)
 
 
+class CertifiedInterval(NamedTuple):
+    """Predictions of numbers, and the bounds that each of them keeps under an attack.
+
+    Attributes
+    ----------
+    y_pred : ndarray of shape (n_samples,), float64
+        Predictions.
+    lower, upper : ndarrays of shape (n_samples,), float64
+        What the prediction provably stays between; infinite where nothing is promised.
+    """
+
+    y_pred: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
 def certify(estimator, X, threat=None, **how):
     """Certify with an ensemble, also where it sits inside pipelines, searches and the like.
 
@@ -388,8 +404,8 @@ def _inner_estimator(estimator):
     name = type(estimator).__name__
     raise TypeError(
         f"estimator={name} has no method certify, so it has no radius. Wrap the classifier: "
-        f"DeepPartitionAggregation({name}(...)), or make the ensemble the last step of the "
-        "pipeline."
+        f"DeepPartitionAggregation({name}(...)), or a regressor: DeepPartitionRegressor(...), or "
+        "make the ensemble the last step of the pipeline."
     )
 
 

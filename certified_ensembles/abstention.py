@@ -5,7 +5,14 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    _fit_context,
+    clone,
+    is_regressor,
+)
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metadata_routing import (
@@ -173,6 +180,12 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
             new.question_ = question_arguments(new.target, new.top_k)
             if _routing_enabled():
                 fit_params = process_routing(new, "fit", **fit_params).estimator.fit
+            if is_regressor(new.estimator):
+                raise ValueError(
+                    f"estimator={new.estimator!r} is a regressor, and an abstention takes the "
+                    "place of a label. Ask its certify_interval, and leave out rows whose "
+                    "interval is too wide."
+                )
             new.estimator_ = clone(new.estimator).fit(X, y, **fit_params)
             new.classes_ = np.asarray(find_ensemble(new.estimator_).classes_)
             for name in ("n_features_in_", "feature_names_in_"):

@@ -11,19 +11,21 @@ import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from certified_ensembles import (
     Certificate,
     DeepPartitionAggregation,
+    DeepPartitionRegressor,
     LabelFlipSmoothingClassifier,
+    LabelNoiseRegressor,
     SemiSupervisedDPA,
 )
 from certified_ensembles.abstention import CertifiedAbstention
@@ -41,8 +43,17 @@ PARTITIONED = [
     DeepPartitionAggregation(n_partitions=3, aggregation="run_off"),
     DeepPartitionAggregation(n_partitions=3, spread_degree=2),
 ]
+REGRESSORS = [
+    DeepPartitionRegressor(),
+    DeepPartitionRegressor(LinearRegression(), 5),
+    DeepPartitionRegressor(DecisionTreeRegressor(), 4, n_seeds=2, n_jobs=2),
+    # The bounds of targets in these checks are not known, but any are wide enough.
+    LabelNoiseRegressor(bounds=(-1e6, 1e6)),
+    LabelNoiseRegressor(KNeighborsRegressor(3), bounds=(-1e6, 1e6), n_jobs=2),
+]
 CERTIFYING = [
     *PARTITIONED,
+    *REGRESSORS,
     SemiSupervisedDPA(),
     SemiSupervisedDPA(n_partitions=3, representation=StandardScaler()),
     SemiSupervisedDPA(DecisionTreeClassifier(), n_partitions=5, partitioner="content"),

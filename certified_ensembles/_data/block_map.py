@@ -50,7 +50,7 @@ def map_blocks(
         The numbers that the function holds for each row: the more, the smaller a block.
     then : callable, default=None
         What is applied to the function's answers once the copies that fill up the last block
-        are cut off.
+        are cut off; it is also told which rows they are, as a slice.
     desc, verbose : str and bool
         The title of a progress bar, and whether it is shown.
 
@@ -66,7 +66,7 @@ def map_blocks(
         answers = function(block) if view is None else view.answers(function, block)
         n = rows.stop - rows.start
         cut = tuple(a[:n] for a in answers) if isinstance(answers, tuple) else answers[:n]
-        return cut if then is None else then(cut)
+        return cut if then is None else then(cut, rows)
 
     blocks = list(fixed_blocks(n_rows(X), n_columns))
     results = in_turn(apply, blocks, n_jobs, require="sharedmem")

@@ -41,13 +41,7 @@ class LinearProblem:
     @classmethod
     def of(cls, member, X, y):
         """Return the problem, or None for rows that only scikit-learn can take (or refuse)."""
-        is_numeric = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
-        if not is_numeric or 0 in X.shape:
-            return None
-        with np.errstate(over="ignore", invalid="ignore"):
-            # A sum costs less than a look at each number; finite ones may overflow.
-            suspicious = not np.isfinite(X.sum(dtype=np.float64))
-        if suspicious and not np.isfinite(X).all():
+        if not _are_finite_numbers(X):
             return None
         classes, codes = _encode(y)
         return cls(member, X, y, classes, codes) if len(classes) > 1 else None
@@ -56,6 +50,12 @@ class LinearProblem:
     def n_outputs(self):
         """Rows of coefficients: one a class, but one for two classes."""
         return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def targets(self):
+        """What least squares fits, of shape (n_rows, n_outputs): 1 for its class, else -1."""
+        codes = np.arange(len(self.classes)) if len(self.classes) > 2 else 1
+        return np.where(self.codes[:, None] == codes, 1.0, -1.0)
 
     @property
     def wide(self):
@@ -87,6 +87,42 @@ class LinearProblem:
         """Let scikit-learn fit this member."""
         with in_name_of(id(self.member)):
             self.member.fit(self.X, self.y)
+
+
+class RegressionProblem(LinearProblem):
+    """What one linear regressor is trained on.
+
+    Parameters
+    ----------
+    member, X : as in `LinearProblem`
+    y : ndarray of shape (n_rows,), float
+        Targets.
+    """
+
+    n_outputs = 1
+
+    def __init__(self, member, X, y):
+        super().__init__(member, X, y, None, None)
+
+    @classmethod
+    def of(cls, member, X, y):
+        """Return the problem, or None for rows that only scikit-learn can take (or refuse)."""
+        return cls(member, X, y) if _are_finite_numbers(X) else None
+
+    @property
+    def targets(self):
+        """What least squares fits, of shape (n_rows, 1)."""
+        return self.y.astype(np.float64)[:, None]
+
+
+def _are_finite_numbers(X):
+    is_numeric = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biuf"
+    if not is_numeric or 0 in X.shape:
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        # A sum costs less than a look at each number; finite ones may overflow.
+        suspicious = not np.isfinite(X.sum(dtype=np.float64))
+    return not suspicious or bool(np.isfinite(X).all())
 
 
 def _encode(y):

@@ -1,14 +1,14 @@
-"""Ridge classifiers of many members by their closed form, in batches."""
+"""Ridge classifiers, and ridge regressions, of many members by their closed form, in batches."""
 
 import copy
 import functools
 from numbers import Real
 
 import numpy as np
-from sklearn.linear_model import RidgeClassifier
+from sklearn.linear_model import Ridge, RidgeClassifier
 
 from .cholesky import solutions
-from .problems import groups_of, row_stacks
+from .problems import RegressionProblem, groups_of, row_stacks
 from .trainer import batched_fit
 
 
@@ -16,7 +16,7 @@ def supports(estimator):
     """Say whether :func:`fit_ridges` gives what the estimator's own fit would."""
     return (
         estimator.solver in ("auto", "cholesky")
-        and estimator.class_weight is None
+        and getattr(estimator, "class_weight", None) is None
         and not estimator.positive
         and isinstance(estimator.alpha, Real)
         and 0 < estimator.alpha < np.inf
@@ -26,25 +26,35 @@ def supports(estimator):
 @batched_fit(RidgeClassifier, supports)
 def fit_ridges(problems):
     """Fit ridge classifiers, in row or feature space by each one's own shape."""
+    _fit_all(problems, _set_fitted_attributes)
+
+
+@batched_fit(Ridge, supports, RegressionProblem)
+def fit_ridge_regressions(problems):
+    """Fit ridge regressions, in row or feature space by each one's own shape."""
+    _fit_all(problems, _set_fitted_regression)
+
+
+def _fit_all(problems, finish):
     for _, group in groups_of(problems, _shape):
         for stack in row_stacks(group, group[0].member.fit_intercept):
-            _fit_stack(*stack)
+            _fit_stack(*stack, finish)
 
 
 def _shape(problem):
     return problem.wide, problem.n_padded, problem.X.shape[1], problem.n_outputs
 
 
-def _fit_stack(group, X, X_mean):
+def _fit_stack(group, X, X_mean, finish):
     alpha, centre = group[0].member.alpha, group[0].member.fit_intercept
     Y = np.zeros((*X.shape[:2], group[0].n_outputs))
     Y_mean = np.zeros((len(group), group[0].n_outputs))
     for problem, targets, mean in zip(group, Y, Y_mean, strict=True):
-        signs = _signs(problem)
+        own = problem.targets
         if centre:
-            mean[:] = signs.mean(axis=0)
-            signs -= mean
-        targets[: len(signs)] = signs
+            mean[:] = own.mean(axis=0)
+            own -= mean
+        targets[: len(own)] = own
     coef = _solve(X, Y, alpha, group[0].wide)
     finite = np.isfinite(coef).all(axis=(1, 2))
     for i in np.flatnonzero(~finite):
@@ -52,12 +62,7 @@ def _fit_stack(group, X, X_mean):
         coef[i] = _solve_hostile(X[i, :n], Y[i, :n], alpha, X_mean[i])
     intercept = Y_mean - (coef @ X_mean[:, :, None])[:, :, 0]
     for i, problem in enumerate(group):
-        _set_fitted_attributes(problem, coef[i].copy(), intercept[i].copy() if centre else None)
-
-
-def _signs(problem):
-    codes = np.arange(len(problem.classes)) if len(problem.classes) > 2 else 1
-    return np.where(problem.codes[:, None] == codes, 1.0, -1.0)
+        finish(problem, coef[i].copy(), intercept[i].copy() if centre else None)
 
 
 def _solve(X, Y, alpha, wide):
@@ -109,3 +114,17 @@ def _attributes_for(n_classes):
     return {
         name: value for name, value in vars(template).items() if name[0] == "_" or name[-1] == "_"
     }
+
+
+def _set_fitted_regression(problem, coef, intercept):
+    """Make the member what scikit-learn's own fit would, with these coefficients."""
+    member = problem.member
+    vars(member).update(_regression_attributes())
+    member.coef_, member.n_features_in_ = coef[0], coef.shape[1]
+    member.intercept_ = 0.0 if intercept is None else intercept[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _regression_attributes():
+    template = Ridge().fit(np.zeros((2, 1)), [0.0, 1.0])
+    return {name: value for name, value in vars(template).items() if name[-1] == "_"}

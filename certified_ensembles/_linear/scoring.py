@@ -9,17 +9,37 @@ import scipy.sparse as sp
 from joblib import effective_n_jobs
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import (
+    ARDRegression,
+    BayesianRidge,
+    ElasticNet,
+    ElasticNetCV,
+    HuberRegressor,
+    Lars,
+    LarsCV,
+    Lasso,
+    LassoCV,
+    LassoLars,
+    LassoLarsCV,
+    LassoLarsIC,
+    LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
+    OrthogonalMatchingPursuit,
+    OrthogonalMatchingPursuitCV,
     PassiveAggressiveClassifier,
     Perceptron,
+    QuantileRegressor,
+    Ridge,
     RidgeClassifier,
     RidgeClassifierCV,
+    RidgeCV,
     SGDClassifier,
+    SGDRegressor,
+    TheilSenRegressor,
 )
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import Pipeline
-from sklearn.svm import LinearSVC
+from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.utils import check_array
 
 from .._data.array_api import is_on_device
@@ -42,6 +62,32 @@ _LINEAR = frozenset(
         RidgeClassifier,
         RidgeClassifierCV,
         SGDClassifier,
+    )
+)
+# Each predicts the one number X @ coef_ + intercept_.
+_LINEAR_REGRESSORS = frozenset(
+    (
+        ARDRegression,
+        BayesianRidge,
+        ElasticNet,
+        ElasticNetCV,
+        HuberRegressor,
+        Lars,
+        LarsCV,
+        Lasso,
+        LassoCV,
+        LassoLars,
+        LassoLarsCV,
+        LassoLarsIC,
+        LinearRegression,
+        LinearSVR,
+        OrthogonalMatchingPursuit,
+        OrthogonalMatchingPursuitCV,
+        QuantileRegressor,
+        Ridge,
+        RidgeCV,
+        SGDRegressor,
+        TheilSenRegressor,
     )
 )
 
@@ -84,7 +130,7 @@ def _has_linear_scores(member):
     # which all are asked.
     if type(member) is NearestCentroid:
         return member.metric == "euclidean" and member.priors == "uniform"
-    return type(member) in _LINEAR
+    return type(member) in _LINEAR or type(member) in _LINEAR_REGRESSORS
 
 
 def has_finite_weights(member):
@@ -173,6 +219,30 @@ def linear_scores(members, classes, blocks, n_asked, n_jobs):
     return out
 
 
+def linear_values(members, blocks, n_asked, n_jobs):
+    """Return the numbers that linear regressors answer.
+
+    Parameters
+    ----------
+    members, blocks, n_asked, n_jobs
+        As in :func:`linear_ballots`.
+
+    Returns
+    -------
+    values : ndarray of shape (n_asked, n_members), float64
+        NaN for a missing member, and where the answer is no number.
+    """
+    values = np.empty((n_asked, len(members)))
+
+    def fill(stack, scores):
+        for _, rows, score in scores:
+            values[rows, stack] = score[: stack.stop - stack.start].T
+
+    _over_stacks(fill, members, None, blocks, n_asked, n_jobs)
+    values[:, [j for j, member in enumerate(members) if member is None]] = np.nan
+    return values
+
+
 def _precision(members, blocks):
     if is_folded(members):
         return np.float64
@@ -206,10 +276,14 @@ def _over_stacks(consume, members, classes, blocks, n_asked, n_jobs):
     @one_thread()
     def work(stack, weights, a, b):
         with np.errstate(all="ignore"):  # weights beyond single precision
-            consume(stack, _StackScores(weights, len(classes), products[a:b]))
+            consume(stack, _StackScores(weights, _n_classes(classes), products[a:b]))
 
     for _ in in_turn(work, parts(), n_jobs, require="sharedmem"):
         pass  # each fills its own part
+
+
+def _n_classes(classes):
+    return 1 if classes is None else len(classes)
 
 
 def _checked(block, dtype):
@@ -251,7 +325,7 @@ def _over_stacks_on_device(consume, members, classes, blocks, n_asked):
     weights = all_weights(members, classes, stacks, width, rows.n_features, rows.dtype)
     for stack, own in zip(stacks, weights, strict=True):
         with np.errstate(all="ignore"):  # weights beyond single precision
-            consume(stack, DeviceScores(own, len(classes), rows))
+            consume(stack, DeviceScores(own, _n_classes(classes), rows))
 
 
 def _with_intercept_column(block):

@@ -9,7 +9,7 @@ from .problems import LinearProblem
 _SOLVERS = {}
 
 
-def batched_fit(estimator_type, supports):
+def batched_fit(estimator_type, supports, problem=LinearProblem):
     """Register a function as what fits many clones of an estimator at once.
 
     Parameters
@@ -19,6 +19,8 @@ def batched_fit(estimator_type, supports):
     supports : callable
         ``supports(estimator)`` says, from the parameters alone, whether the function gives what
         the estimator's own fit would, up to the tolerance of that.
+    problem : type, default=LinearProblem
+        What a member is trained on: labels, or with `RegressionProblem` targets.
 
     Returns
     -------
@@ -27,7 +29,7 @@ def batched_fit(estimator_type, supports):
     """
 
     def register(fit):
-        _SOLVERS[estimator_type] = supports, fit
+        _SOLVERS[estimator_type] = supports, fit, problem
         return fit
 
     return register
@@ -42,7 +44,7 @@ def linear_trainer(estimator):
     Parameters
     ----------
     estimator : estimator
-        A classifier, the last step of what is cloned for each member.
+        The last step of what is cloned for each member.
 
     Returns
     -------
@@ -57,8 +59,8 @@ def linear_trainer(estimator):
     """
     if type(estimator) not in _SOLVERS or not _is_valid(estimator):
         return None
-    supports, fit = _SOLVERS[type(estimator)]
-    return LinearTrainer(fit) if supports(estimator) else None
+    supports, fit, problem = _SOLVERS[type(estimator)]
+    return LinearTrainer(fit, problem) if supports(estimator) else None
 
 
 def _is_valid(estimator):
@@ -76,13 +78,15 @@ class LinearTrainer:
     ----------
     fit : callable
         ``fit(problems)`` fits the member of each :class:`LinearProblem`.
+    problem : type
+        Which kind of problem.
     """
 
     # Members a call: results do not depend on it, and the rows of this many are held at once.
     width = 256
 
-    def __init__(self, fit):
-        self._fit = fit
+    def __init__(self, fit, problem=LinearProblem):
+        self._fit, self._problem = fit, problem
 
     def __call__(self, members, rows, labels):
         """Fit each member on its rows.
@@ -94,6 +98,7 @@ class LinearTrainer:
         rows : list of ndarray of shape (n_rows of the member, n_features)
             Numbers; anything else (sparse matrices, dataframes) is fitted by scikit-learn.
         labels : list of ndarray of shape (n_rows of the member,)
+            Or targets.
 
         Returns
         -------
@@ -102,7 +107,7 @@ class LinearTrainer:
         """
         problems = []
         for member, X, y in zip(members, rows, labels, strict=True):
-            problem = LinearProblem.of(member, X, y)
+            problem = self._problem.of(member, X, y)
             if problem is None:
                 with in_name_of(id(member)):
                     member.fit(X, y)

@@ -33,8 +33,8 @@ def all_weights(members, classes, stacks, width, n_features, dtype):
     ----------
     members : list
         Linear members, constant ones, and None for missing ones.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels.
+    classes : ndarray of shape (n_classes,), or None
+        Sorted labels; None for regressors, which have one number in the place of classes.
     stacks : list of slice
         The members of every stack.
     width : int
@@ -53,12 +53,13 @@ def all_weights(members, classes, stacks, width, n_features, dtype):
             tables = [_score_table(member, classes) for member in members[stack]]
         return StackWeights(tables, width, n_features, dtype, keep)
 
-    n_bytes = np.dtype(dtype).itemsize * len(stacks) * width * len(classes) * (n_features + 1)
+    n_classes, labels = (1, None) if classes is None else (len(classes), classes.tolist())
+    n_bytes = np.dtype(dtype).itemsize * len(stacks) * width * n_classes * (n_features + 1)
     owner = next((m for m in members if m is not None and not is_constant(m)), None)
     if owner is None or n_bytes > _KEPT_BYTES:
         return map(put_together, stacks)
     # By value: whoever writes into a member is answered from what he wrote.
-    made_of = classes.tolist(), len(stacks), width, n_features, dtype, list(map(_parts, members))
+    made_of = labels, len(stacks), width, n_features, dtype, list(map(_parts, members))
     kept = _KEPT.get(owner)
     if kept is None or kept[0] != made_of:
         kept = _KEPT[owner] = made_of, [put_together(stack, keep=True) for stack in stacks]
@@ -70,7 +71,8 @@ def _parts(member):
     coef = getattr(member, "coef_", None)
     if coef is not None:  # nearly always
         intercept = np.asarray(member.intercept_).tobytes()
-        return member.classes_.tolist(), coef.tobytes(), intercept
+        classes = getattr(member, "classes_", None)
+        return None if classes is None else classes.tolist(), coef.tobytes(), intercept
     if member is None:
         return None
     if type(member) is Pipeline:
@@ -105,16 +107,24 @@ class _ScoreTable(NamedTuple):
 
 
 def _score_table(member, classes):
+    if member is None and classes is None:
+        return _ScoreTable(np.empty(0, dtype=np.intp), None, None, None, 0)
     if member is None or is_constant(member):
         zero = None if member is None else np.searchsorted(classes, member.classes_)[0]
         return _ScoreTable(np.empty(0, dtype=np.intp), None, None, None, zero)
     steps, head = split(member)
-    table = _head_table(head, classes)
+    table = _value_table(head) if classes is None else _head_table(head, classes)
     if not steps:
         return table
     coef = table.coef if table.base is None else table.coef - table.base
     coef, intercept = fold(steps, coef, table.intercept)
     return table._replace(coef=coef, base=None, intercept=intercept)
+
+
+def _value_table(member):
+    """Return the weights of a regressor as those of one class."""
+    coef, intercept = np.reshape(member.coef_, (1, -1)), np.reshape(member.intercept_, -1)
+    return _ScoreTable(np.zeros(1, dtype=np.intp), coef, None, intercept, None)
 
 
 def _head_table(member, classes):

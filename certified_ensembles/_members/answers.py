@@ -28,9 +28,39 @@ def labels_in_a_row(member, rows):
     if labels.shape not in ((n,), (n, 1)):
         raise ValueError(
             f"{type(member).__name__}.predict answered {n} rows by an array of shape "
-            f"{labels.shape}; it must return one label a row, of shape (n_rows,) or (n_rows, 1)."
+            f"{labels.shape}; it must return one answer a row, of shape (n_rows,) or (n_rows, 1)."
         )
     return labels.reshape(n)
+
+
+def numbers_in_a_row(member, rows):
+    """Ask a member for numbers, one a row.
+
+    Parameters
+    ----------
+    member : estimator
+        Fitted.
+    rows : rows, as the member gets them
+
+    Returns
+    -------
+    numbers : ndarray of shape (n_rows,), float64
+        Infinite ones are numbers as well.
+
+    Raises
+    ------
+    ValueError
+        If the answer has another shape, or does not consist of real numbers.
+    """
+    answers = labels_in_a_row(member, rows)
+    if answers.dtype.kind == "O":
+        answers = np.array([float(answer) for answer in answers])
+    if answers.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{type(member).__name__}.predict answered by an array of dtype {answers.dtype}; a "
+            "median is taken of real numbers. Pass a regressor."
+        )
+    return answers.astype(np.float64)
 
 
 def check_scores(member, method, scores, n):

@@ -73,7 +73,7 @@ def failures_in_words(errors, n_members):
     )
 
 
-def training_note(index, estimator, table, y, numbers):
+def training_note(index, estimator, table, y, numbers, is_regression=False):
     """Say which member failed on which rows, and what of these is known to be odd.
 
     Parameters
@@ -84,20 +84,28 @@ def training_note(index, estimator, table, y, numbers):
     table : Table
         Its rows.
     y : ndarray
-        Their labels.
+        Their labels, or targets.
     numbers : ndarray of int
         Where its rows stand in X.
+    is_regression : bool, default=False
+        Whether y holds targets.
     """
     named = ", ".join(map(str, np.sort(numbers)[:_N_NAMED]))
     named += ", ..." if len(numbers) > _N_NAMED else ""
-    labels, counts = np.unique(y, return_counts=True)
     note = (
         f"Raised while training member {index}, estimator={estimator!r}, on its {len(y)} rows "
-        f"({named} of X), with {len(labels)} different labels. "
+        f"({named} of X), "
     )
+    labels, counts = np.unique(y, return_counts=True)
+    if is_regression:
+        note += f"with targets from {labels[0]:.6g} to {labels[-1]:.6g}. "
+    else:
+        note += f"with {len(labels)} different labels. "
     odd = _odd_value(table, numbers)
     if odd is not None:
         note += f"{odd} Where the estimator refuses that, correct or drop such rows. "
+    elif is_regression:
+        note += "Where these are too few for the estimator, use a smaller n_partitions. "
     else:
         rare = labels.tolist()[counts.argmin()]
         note += (

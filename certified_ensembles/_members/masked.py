@@ -189,8 +189,10 @@ class MaskedMembers(PartitionMembers):
         return False
 
     def _voters(self):
-        views = [m if m is None else InCodes(m, self.classes) for m in self.estimators]
-        return views, np.arange(len(self.classes))
+        return [m if m is None else InCodes(m, self.classes) for m in self.estimators]
+
+    def _labels(self):
+        return np.arange(len(self.classes))
 
 
 def warn_of_cost(n_members, n_rows):

@@ -4,12 +4,13 @@ import numpy as np
 
 from .._data.periods import CYCLE
 from ..certificates import window_radius
+from .asking import are_linear
 from .partition import PartitionMembers
-from .voting import are_linear, count_votes, iter_votes
+from .voting import count_votes, iter_votes
 
 
-class PeriodMembers(PartitionMembers):
-    """Members in the order of time, of which there are more with every new period.
+class InTime:
+    """Mixin of members in the order of time, of which there are more with every new period.
 
     Partitions are as many as an attacker cannot change. Periods are not: whoever owns one may
     bring rows where there were none, or take away the oldest ones. So nothing may follow from how
@@ -19,7 +20,7 @@ class PeriodMembers(PartitionMembers):
     Parameters
     ----------
     *args, **how
-        As in `PartitionMembers`.
+        As in the kind that it is mixed into.
     first : int
         The period of the first member.
     width : int
@@ -34,7 +35,7 @@ class PeriodMembers(PartitionMembers):
         self.n_before = first % CYCLE * self.n_seeds
 
     def fit(self, *args, **how):
-        """Train the members: as in `PartitionMembers`."""
+        """Train the members, and see whether they are asked by products."""
         super().fit(*args, **how)
         self.by_products = are_linear(self.estimators, self.steps)
         return self
@@ -42,6 +43,27 @@ class PeriodMembers(PartitionMembers):
     def take_device_rows(self):
         """Say whether members answer where test rows on a GPU are: products there are wider."""
         return False
+
+    def _asked(self):
+        voters, views = super()._asked()
+        if not self.by_products:
+            return voters, views
+        n_after = -(self.n_before + len(voters)) % CYCLE
+        before, after = [None] * self.n_before, [None] * n_after
+        any_view = views[0] if all(view is views[0] for view in views) else None
+        views = [any_view] * len(before) + list(views) + [any_view] * len(after)
+        return before + list(voters) + after, views
+
+    def _ask(self, ask, X, *given, **how):
+        answers = super()._ask(ask, X, *given, **how)
+        if not self.by_products or ask is iter_votes:
+            return answers
+        own = slice(self.n_before, self.n_before + len(self.estimators))
+        return (answer[:, own] for answer in answers)
+
+
+class PeriodMembers(InTime, PartitionMembers):
+    """Members in the order of time that vote for classes."""
 
     def windows(self, X, *, newest, **how):
         """Return class indices, and the longest windows of time that each survives.
@@ -72,20 +94,3 @@ class PeriodMembers(PartitionMembers):
                 )
             )
         return np.concatenate(winners), np.concatenate(radii)
-
-    def _asked(self):
-        voters, views, labels = super()._asked()
-        if not self.by_products:
-            return voters, views, labels
-        n_after = -(self.n_before + len(voters)) % CYCLE
-        before, after = [None] * self.n_before, [None] * n_after
-        any_view = views[0] if all(view is views[0] for view in views) else None
-        views = [any_view] * len(before) + list(views) + [any_view] * len(after)
-        return before + list(voters) + after, views, labels
-
-    def _ask(self, ask, X, **how):
-        answers = super()._ask(ask, X, **how)
-        if not self.by_products or ask is iter_votes:
-            return answers
-        own = slice(self.n_before, self.n_before + len(self.estimators))
-        return (answer[:, own] for answer in answers)

@@ -11,9 +11,13 @@ from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.feature_extraction.text import (
     CountVectorizer,
@@ -24,10 +28,15 @@ from sklearn.feature_extraction.text import (
 from sklearn.feature_selection import SelectKBest, SelectPercentile, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
+    ElasticNet,
+    Lasso,
+    LinearRegression,
     LogisticRegression,
     Perceptron,
+    Ridge,
     RidgeClassifier,
     SGDClassifier,
+    SGDRegressor,
 )
 from sklearn.naive_bayes import (
     BernoulliNB,
@@ -46,8 +55,13 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from sklearn.svm import SVC, LinearSVC, NuSVC
-from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
+from sklearn.svm import SVC, LinearSVC, LinearSVR, NuSVC
+from sklearn.tree import (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreeClassifier,
+    ExtraTreeRegressor,
+)
 
 from .._data.blocks import BLOCK_ROWS
 from .panels import inner_estimators, multiplies_in_panels
@@ -56,11 +70,17 @@ from .panels import inner_estimators, multiplies_in_panels
 _ANY_ROWS = {
     CategoricalNB,
     DecisionTreeClassifier,
+    DecisionTreeRegressor,
     ExtraTreeClassifier,
+    ExtraTreeRegressor,
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
 }
 # numpy adds up the columns of a single row in another order than those of several rows that lie
 # column by column.
@@ -69,12 +89,18 @@ _SEVERAL_ROWS = 8
 _SPARSE_ROWS = {
     BernoulliNB,
     ComplementNB,
+    ElasticNet,
+    Lasso,
+    LinearRegression,
     LinearSVC,
+    LinearSVR,
     LogisticRegression,
     MultinomialNB,
     Perceptron,
+    Ridge,
     RidgeClassifier,
     SGDClassifier,
+    SGDRegressor,
 }
 _TO_SPARSE = {CountVectorizer, HashingVectorizer, TfidfVectorizer}
 _KEEP = {MaxAbsScaler, SelectKBest, SelectPercentile, TfidfTransformer, VarianceThreshold}

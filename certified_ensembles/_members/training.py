@@ -221,16 +221,22 @@ class Job(NamedTuple):
     seed: int
     seeds_global_rng: bool
     recipe: Any  # a `Recipe`, which stands for the estimator in the key; None without a cache
+    is_regression: bool = False
 
     @classmethod
     def of(cls, spec, member, X, y, params, seed):
         """Return the job to train a clone of a specification."""
-        return cls(member, X, y, params, seed, spec.seeds_global_rng, spec.recipe)
+        draws, is_regression = spec.seeds_global_rng, spec.is_regression
+        if is_regression and spec.float32:  # nets take columns of single precision
+            with np.errstate(over="ignore"):
+                y = y.astype(np.float32)[:, None]
+        return cls(member, X, y, params, seed, draws, spec.recipe, is_regression)
 
     @property
     def key(self):
         """What the cache looks at."""
-        return f"_train/{content_key(self.recipe.key, *self[1:6])}"
+        kind = "_train_regressor" if self.is_regression else "_train"
+        return f"{kind}/{content_key(self.recipe.key, *self[1:6])}"
 
 
 def _fit_chunk(jobs, by_row, spec, indices, abstain):
@@ -257,7 +263,9 @@ def _fit_chunk(jobs, by_row, spec, indices, abstain):
             with in_name_of(i):
                 members += attempt(
                     partial(_train_alone, job, view, by_row, spec.store),
-                    partial(training_note, i, job.estimator, job.X, job.y, numbers),
+                    partial(
+                        training_note, i, job.estimator, job.X, job.y, numbers, job.is_regression
+                    ),
                     abstain,
                 )
         return members, notes
@@ -350,7 +358,7 @@ def _train_all(jobs):
     members, waiting = [], []
     for job in jobs:
         estimator, X, y = job.estimator, job.X, job.y
-        if (y == y[0]).all():
+        if not job.is_regression and (y == y[0]).all():
             # Many classifiers refuse a single class; such a member has only one thing to say.
             members.append(ConstantMember.of(y[:1]))
             continue

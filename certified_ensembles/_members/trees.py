@@ -1,8 +1,18 @@
 """Rows checked once for all trees and forests, where each tree would check them anew."""
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.tree import (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreeClassifier,
+    ExtraTreeRegressor,
+)
 
 from .constant import ConstantMember
 
@@ -64,21 +74,28 @@ class _Trusting:
     """What is asked, in the place of a tree or a forest, about rows that have been checked."""
 
     def __init__(self, member):
-        self.classes_ = member.classes_
         self._trees = [tree.tree_ for tree in getattr(member, "estimators_", [member])]
+
+
+class _TrustingClassifier(_Trusting):
+    """A classifier: it answers with the class of the largest share."""
+
+    def __init__(self, member):
+        super().__init__(member)
+        self.classes_ = member.classes_
 
     def predict(self, rows):
         return self.classes_.take(self.predict_proba(rows).argmax(axis=1), axis=0)
 
 
-class _TrustingTree(_Trusting):
+class _TrustingTree(_TrustingClassifier):
     """A tree: its answers are the shares of the classes in its leaves."""
 
     def predict_proba(self, rows):
         return self._trees[0].predict(rows)
 
 
-class _TrustingForest(_Trusting):
+class _TrustingForest(_TrustingClassifier):
     """A forest: its trees are added up one after the other, in order, as it does on one job."""
 
     def predict_proba(self, rows):
@@ -89,10 +106,24 @@ class _TrustingForest(_Trusting):
         return shares
 
 
+class _TrustingRegressor(_Trusting):
+    """A tree or a forest of numbers: the mean of its trees, added up in order."""
+
+    def predict(self, rows):
+        numbers = np.zeros(len(rows))
+        for tree in self._trees:
+            numbers += tree.predict(rows)[:, 0]
+        return numbers / len(self._trees)
+
+
 # By exact type: a subclass may look at its rows in its own way.
 _TRUSTING = {
     DecisionTreeClassifier: _TrustingTree,
+    DecisionTreeRegressor: _TrustingRegressor,
     ExtraTreeClassifier: _TrustingTree,
+    ExtraTreeRegressor: _TrustingRegressor,
     ExtraTreesClassifier: _TrustingForest,
+    ExtraTreesRegressor: _TrustingRegressor,
     RandomForestClassifier: _TrustingForest,
+    RandomForestRegressor: _TrustingRegressor,
 }

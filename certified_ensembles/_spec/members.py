@@ -40,6 +40,8 @@ class MemberSpec:
         Where fitted members are kept.
     categorical : ndarray of shape (n_columns,), bool, or None
         The columns that reach members as categories.
+    is_regression : bool
+        Whether members learn numbers, and not labels.
     """
 
     estimator: Any
@@ -47,12 +49,13 @@ class MemberSpec:
     seeds_global_rng: bool
     store: Any
     categorical: Any = None
+    is_regression: bool = False
 
     @classmethod
-    def of(cls, estimator, memory=None, categorical=None):
+    def of(cls, estimator, memory=None, categorical=None, is_regression=False):
         """Return the specification of an estimator, with a cache as users name it."""
         single, seeded = is_net(estimator), draws_globally(estimator)
-        return cls(estimator, single, seeded, store_of(memory), categorical)
+        return cls(estimator, single, seeded, store_of(memory), categorical, is_regression)
 
     def clones(self, seeds):
         """Yield a clone for each seed, with that seed in every nested `random_state`."""

@@ -205,7 +205,7 @@ class LinearSmoother(BaseEstimator):
         return self._features.arrange(codes)
 
     @of_one_fit
-    def map(self, function, X):
+    def map(self, function, X, *, tell_rows=False):
         """Apply a function to the weights of all test rows, block by block.
 
         Parameters
@@ -215,25 +215,32 @@ class LinearSmoother(BaseEstimator):
             returns a tuple of arrays of length n_block.
         X : array-like, sparse matrix, dataframe or sequence of str, of n_samples rows
             Test rows.
+        tell_rows : bool, default=False
+            Whether the function is also told which test rows these are: it is called with the
+            weights and a slice.
 
         Returns
         -------
         results : list of ndarray
             The arrays of all blocks, concatenated. Where few different weights occur, as with
-            cluster votes, the function sees each of them once.
+            cluster votes, the function sees each of them once, if it is not told the rows.
         """
         features = numeric_features(self._features.transform(X))
-        keys = self._keys(features)
+        keys = None if tell_rows else self._keys(features)
         if keys is not None:
             _, rows_of, inverse = np.unique(keys, return_index=True, return_inverse=True)
             features = features[rows_of]
+
+        def then(weights, rows):
+            weights = self._with_copies(weights)
+            return function(weights, rows) if tell_rows else function(weights)
 
         blocks = map_blocks(
             self._weights,
             features,
             n_jobs=self.n_jobs,
             n_columns=self.n_train_,
-            then=lambda weights: function(self._with_copies(weights)),
+            then=then,
             verbose=self.verbose,
         )
         arrays = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]

@@ -37,7 +37,8 @@ def test_rows_of_any_container_are_handed_out_as_the_view_has_them(container):
 def test_what_comes_then_sees_no_row_that_only_fills_up_a_block():
     lengths = []
 
-    def then(answers):
+    def then(answers, rows):
+        assert rows.stop - rows.start == len(answers[0])
         lengths.append([len(answer) for answer in answers])
         return answers
 

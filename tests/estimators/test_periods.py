@@ -168,7 +168,7 @@ def test_scores_of_linear_members_do_not_depend_on_which_day_is_the_oldest(first
 def test_the_place_of_a_member_in_products_follows_from_its_day(first, n_seeds):
     days = first + np.arange(400) // 20
     clf = dpa(RidgeClassifier(), n_seeds=n_seeds).fit(X, Y, periods=days)
-    voters, views, _ = clf._members._asked()
+    voters, views = clf._members._asked()
     assert len(voters) == len(views)
     assert len(voters) % CYCLE == 0
     place = {id(voter): i for i, voter in enumerate(voters)}

@@ -267,7 +267,7 @@ def test_targets_may_be_a_label_some_labels_or_one_a_row():
 
 
 def test_more_rows_than_a_block_keep_their_own_targets(monkeypatch):
-    monkeypatch.setattr("certified_ensembles._members.voting._SPAN_BYTES", 1)
+    monkeypatch.setattr("certified_ensembles._members.asking._SPAN_BYTES", 1)
     X, y = coarse_set()
     many = np.tile(GRID, (40, 1))
     own = np.random.default_rng(0).choice([1, 2, 3, 9], len(many))

@@ -14,7 +14,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_regressor
 from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
@@ -26,7 +26,9 @@ import certified_ensembles
 from certified_ensembles import (
     CertificateWarning,
     DeepPartitionAggregation,
+    DeepPartitionRegressor,
     LabelFlipSmoothingClassifier,
+    LabelNoiseRegressor,
     SemiSupervisedDPA,
     certify,
 )
@@ -49,6 +51,12 @@ def table(n, n_features, labels, classes=("ant", "bee", "cat")):
     return RNG.normal(size=(n, n_features)) + (y == classes[0])[:, None], y
 
 
+def numbers(data):
+    """Return a training set with numbers for its labels."""
+    X, y = data
+    return X, np.unique(y, return_inverse=True)[1] * 2.0 + X[:, 0]
+
+
 # Three training sets: the second has other labels, the third another number of features.
 SETS = [table(40, 3, 3), table(50, 3, 2, (7, 8, 9)), table(30, 2, 2)]
 TESTS = RNG.normal(size=(4, 3))
@@ -56,9 +64,10 @@ IMAGES = [(RNG.integers(0, 9, (9, side, side)), None) for side in (8, 12, 16)]
 
 
 def fit(estimator, data):
-    X, y = data
+    X, y = numbers(data) if is_regressor(estimator) else data
     # Sources would cost one member an operation, where a replaced row costs two.
-    grouped = isinstance(estimator, DeepPartitionAggregation) and len(X) == 50
+    hashed = DeepPartitionAggregation, DeepPartitionRegressor
+    grouped = isinstance(estimator, hashed) and len(X) == 50
     how = {"groups": np.arange(50) % 20} if grouped else {}
     return estimator.fit(X, y, **how)
 
@@ -80,6 +89,14 @@ TABLES = {
     "ssdpa": (SemiSupervisedDPA(NB, 3, representation=StandardScaler()), BALLOTS),
     "one_label": (SemiSupervisedDPA(KMeans(3, n_init=1), "n_samples"), ("certify", "ballots")),
     "members": (SemiSupervisedDPA(n_partitions=3, certificate="members"), ("certify",)),
+    "median": (
+        DeepPartitionRegressor(n_partitions=4),
+        ("predict", "answers", "certify", "certify_interval"),
+    ),
+    "noise": (
+        LabelNoiseRegressor(bounds=(-99, 99)),
+        ("predict", "certify", "certify_interval"),
+    ),
     "flips": (LabelFlipSmoothingClassifier(), ("predict", "predict_proba", "certify")),
     "neighbors": (CertifiedKNeighborsClassifier(3), COUNTED),
     "abstains": (CertifiedAbstention(CertifiedKNeighborsClassifier(3)), ("predict", "certify")),
@@ -113,6 +130,7 @@ def ask(name, sets):
     rows = TESTS if sets is SETS else IMAGES[0][0][:2]
     given = {
         "collective_certify": (rows, 1),
+        "certify_interval": (rows, 1),
         "get_feature_names_out": (),
         "arrange": (np.arange(40),),
         "map": (lambda weights: (weights.sum(axis=1), weights.max(axis=1)), rows),

@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import check_is_fitted
 
 from certified_ensembles import DeepPartitionAggregation
-from certified_ensembles._members.voting import stateless_steps
+from certified_ensembles._members.asking import stateless_steps
 from certified_ensembles.audit import check_certificate
 from certified_ensembles.features import HOGFeatures, ImageViews, PatchFeatures
 from certified_ensembles.features import _base as base

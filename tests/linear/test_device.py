@@ -30,7 +30,7 @@ from certified_ensembles import (
 from certified_ensembles._data import array_api
 from certified_ensembles._linear import device
 from certified_ensembles._linear.scoring import linear_ballots, linear_scores, linear_votes
-from certified_ensembles._members import voting
+from certified_ensembles._members import asking, voting
 from certified_ensembles.neighbors import CertifiedKNeighborsClassifier
 
 torch = pytest.importorskip("torch", reason="needs the extra [torch]")
@@ -424,7 +424,7 @@ def test_votes_are_the_ballots_counted(there, n_voters, monkeypatch):
 def test_spans_of_test_rows_are_put_together_in_order(there, monkeypatch):
     clf = DeepPartitionAggregation(n_partitions=9).fit(X, Y)
     monkeypatch.setattr(device, "_ROWS", 64)
-    monkeypatch.setattr(voting, "SPAN_BYTES", 1)
+    monkeypatch.setattr(asking, "SPAN_BYTES", 1)
     assert_agree(clf, there(TESTS), TESTS)
 
 

@@ -12,7 +12,7 @@ from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles._deterministic import OwnGenerators
-from certified_ensembles._linear.scoring import is_constant
+from certified_ensembles._linear.weights import is_constant
 from certified_ensembles._members import trees
 from certified_ensembles._members.constant import ConstantMember
 

@@ -12,9 +12,13 @@ from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
     ExtraTreesClassifier,
+    ExtraTreesRegressor,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     RandomForestClassifier,
+    RandomForestRegressor,
     StackingClassifier,
     VotingClassifier,
 )
@@ -29,13 +33,18 @@ from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
+    ElasticNet,
+    Lasso,
+    LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
     PassiveAggressiveClassifier,
     Perceptron,
+    Ridge,
     RidgeClassifier,
     RidgeClassifierCV,
     SGDClassifier,
+    SGDRegressor,
 )
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -64,8 +73,13 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
-from sklearn.svm import SVC, LinearSVC, NuSVC
-from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
+from sklearn.svm import SVC, LinearSVC, LinearSVR, NuSVC
+from sklearn.tree import (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreeClassifier,
+    ExtraTreeRegressor,
+)
 
 from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles._members import panels, shapes
@@ -86,6 +100,12 @@ TREES = [
     ExtraTreesClassifier(5),
     GradientBoostingClassifier(n_estimators=4),
     HistGradientBoostingClassifier(max_iter=4, min_samples_leaf=3),
+    DecisionTreeRegressor(),
+    ExtraTreeRegressor(),
+    RandomForestRegressor(5),
+    ExtraTreesRegressor(5),
+    GradientBoostingRegressor(n_estimators=4),
+    HistGradientBoostingRegressor(max_iter=4, min_samples_leaf=3),
 ]
 STEPS = [
     MinMaxScaler(),
@@ -106,6 +126,14 @@ SPARSE = [
     SGDClassifier(max_iter=20, tol=None),
     Perceptron(),
     LinearSVC(),
+]
+SPARSE_REGRESSORS = [
+    Ridge(),
+    LinearRegression(),
+    Lasso(alpha=0.01),
+    ElasticNet(alpha=0.01),
+    SGDRegressor(max_iter=20, tol=None),
+    LinearSVR(),
 ]
 ALONE = [
     DummyClassifier(),
@@ -159,7 +187,7 @@ ROWS = [
     (GaussianNB(), X),
     *[(make_pipeline(step, clf), X) for step in STEPS for clf in (GaussianNB(), TREES[0])],
     (make_pipeline(OrdinalEncoder(), TREES[0]), X),
-    *[(make_pipeline(CountVectorizer(), clf), TEXTS) for clf in SPARSE],
+    *[(make_pipeline(CountVectorizer(), clf), TEXTS) for clf in SPARSE + SPARSE_REGRESSORS],
     *[
         (make_pipeline(TfidfVectorizer(), step, clf), TEXTS)
         for step in (MaxAbsScaler(), SelectKBest(k=30))

@@ -1,0 +1,124 @@
+"""Members that are clones, trained on the rows of their partition, and how they are asked."""
+
+from .._spec import MemberSpec
+from .asking import stateless_steps, take_device_rows
+from .base import BaseMembers
+from .shapes import fewest_rows, leaves_rows_alone
+from .training import fit_members
+
+
+class TrainedMembers(BaseMembers):
+    """Members that see their own partition, one or several seeds each.
+
+    A subclass says what their answers amount to.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted; cloned for each member.
+    n_seeds : int, default=1
+        Members of one partition, which answer together.
+    memory : str, object with the joblib.Memory interface or None
+    categorical : ndarray of shape (n_columns,), bool, or None
+        The columns that reach members as categories.
+    on_error : {"raise", "abstain"} or None, default=None
+        Whether a member that cannot be trained, or cannot answer for a row, ends the fit or the
+        prediction, or abstains. None: as "raise", where users have no such parameter.
+
+    Attributes
+    ----------
+    estimators : list or StoredMembers
+        The members of a partition side by side; None where it is empty, and for those that
+        failed.
+    errors : dict of int to Exception
+        By their place, why members failed.
+    notes : list of Note
+        The warnings of the members.
+    views : list of View
+        The form in which each of them gets rows.
+    """
+
+    # The seed of what members share when they answer; None: that of the first of them.
+    steps_seed = None
+    # Whether targets are numbers, and not labels.
+    is_regression = False
+
+    def __init__(self, estimator, *, n_seeds=1, memory=None, categorical=None, on_error=None):
+        self.n_seeds, self.on_error = n_seeds, on_error
+        self.spec = MemberSpec.of(estimator, memory, categorical, self.is_regression)
+        self.fewest = fewest_rows(estimator)
+        self.shared_rows = self.fewest is not None and leaves_rows_alone(estimator)
+
+    @property
+    def abstains(self):
+        """Whether a failure is an abstention."""
+        return self.on_error == "abstain"
+
+    # ------------------------------------------------------------ training
+
+    def fit(self, rows, y, partitions, seeds, params, *, n_jobs, verbose):
+        """Train the members of every partition.
+
+        Parameters
+        ----------
+        rows : TrainingRows
+        y : ndarray of shape (n_train,)
+            Labels, or targets.
+        partitions : list of ndarray of int
+            The training rows of every partition.
+        seeds : list of int
+            One for each member.
+        params : dict
+            Further arguments of the estimator's ``fit``.
+        n_jobs, verbose
+            As in the estimators.
+
+        Returns
+        -------
+        self : TrainedMembers
+        """
+        trained, self.views = fit_members(
+            self.spec,
+            rows.as_given(),
+            y,
+            self._once_a_seed(partitions),
+            seeds,
+            params,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            abstain=self.abstains,
+            numbers=rows.numbers,
+        )
+        self._keep(trained)
+        self.steps, self.seeds = stateless_steps(self.spec.estimator), seeds
+        return self
+
+    def _keep(self, trained):
+        self.estimators, self.errors, self.notes = trained
+
+    def _once_a_seed(self, partitions):
+        """Return the rows of every member: those of a partition once for each seed."""
+        return [own for own in partitions for _ in range(self.n_seeds)]
+
+    # ------------------------------------------------------------ answers
+
+    def take_device_rows(self):
+        """Say whether members answer where test rows on a GPU are: linear ones do."""
+        return take_device_rows(self.estimators, self.steps)
+
+    def _voters(self):
+        """Return the members to ask."""
+        return self.estimators
+
+    def _asked(self):
+        """Return the members to ask, and the views of each."""
+        return self._voters(), self.views
+
+    def _ask(self, ask, X, *given, **how):
+        """Return what ``ask(members, *given, X, **how)`` yields about test rows."""
+        members, views = self._asked()
+        how |= {"steps": self.steps, "views": views, "fewest": self.fewest}
+        how |= {"on_error": self.on_error, "steps_seed": self.steps_seed}
+        how["shared_rows"] = self.shared_rows
+        how["seeds"] = self.seeds if self.spec.seeds_global_rng else None
+        return ask(members, *given, X, **how)
