@@ -6,17 +6,17 @@ names beside them, in their own colour, so that several models on one axes need 
 
 import numpy as np
 
-from ._certificate import (
+from .._certificate import (
     certify,
     effective_threat,
     find_ensemble,
     question_arguments,
     seen_once,
 )
-from .certificates.threats import TIME_THREATS
-from .metrics import certified_accuracy_curve, certified_accuracy_score
-
-__all__ = ["CertifiedAccuracyDisplay"]
+from ..certificates._bounds import within_tolerance
+from ..certificates.threats import TIME_THREATS
+from ..metrics import certified_accuracy_curve, certified_accuracy_score
+from ..metrics._scorers import check_tolerance, check_truth
 
 _UNITS = {
     "insertion_deletion": "insertions + deletions of training rows",
@@ -113,6 +113,7 @@ class CertifiedAccuracyDisplay:
         threat=None,
         target=None,
         top_k=None,
+        tolerance=None,
         sample_weight=None,
         name=None,
         unit=None,
@@ -136,6 +137,8 @@ class CertifiedAccuracyDisplay:
             the target never counts: leave out the rows whose label it is.
         top_k : int, default=None
             Draws right predictions that stay among the k labels with most votes.
+        tolerance : float, default=None
+            For regressors: the largest error that counts as right.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
         name : str or None, default=None
@@ -164,13 +167,16 @@ class CertifiedAccuracyDisplay:
         """
         estimator = seen_once(estimator)
         asked = question_arguments(target, top_k)
-        y_pred, radius = certify(estimator, X, threat, **asked)
         ensemble = find_ensemble(estimator)
+        if tolerance is None:
+            y_pred, radius = certify(estimator, X, threat, **asked)
+        else:
+            lower, upper = within_tolerance(check_truth(y), check_tolerance(tolerance))
+            radius = certify(estimator, X, threat, lower=lower, upper=upper, **asked).radius
+            y, y_pred = np.zeros(len(radius)), (radius < 0).astype(float)  # right or wrong today
+            asked = {"tolerance": tolerance}
         threat = effective_threat(ensemble, threat)
-        if unit is None and threat not in TIME_THREATS:
-            unit = _OWNERS.get(getattr(ensemble, "partitioned_by_", None))
-        if unit is None and getattr(ensemble, "_counts_annotators", False):
-            unit = _ANNOTATORS
+        unit = unit_of(ensemble, threat) if unit is None else unit
         return cls.from_predictions(
             y,
             y_pred,
@@ -295,8 +301,20 @@ class CertifiedAccuracyDisplay:
         return self
 
 
+def unit_of(ensemble, threat):
+    """Return what one operation is for a fitted ensemble."""
+    unit = None
+    if threat not in TIME_THREATS:
+        unit = _OWNERS.get(getattr(ensemble, "partitioned_by_", None))
+    if unit is None and getattr(ensemble, "_counts_annotators", False):
+        unit = _ANNOTATORS
+    return _UNITS.get(threat) if unit is None else unit
+
+
 def _in_words(asked):
     """Return what a question is about; None for whether the prediction stays."""
+    if "tolerance" in asked:
+        return f"within {asked['tolerance']:g} of the truth"
     if "top_k" in asked:
         return f"stays among the first {asked['top_k']}"
     target = asked.get("target")
