@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.dummy import DummyClassifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from .._data.containers import is_text, n_rows
 from .._data.forms import blank_rows, change_numbers, rows_at, stack_rows
@@ -159,8 +159,9 @@ def _new_label(audit, smaller):
     if isinstance(first, str):
         label = " " + first if smaller else last + "~~"
         return label if (label < first if smaller else label > last) else None
-    # The neighbour -1 may mean that a label is missing.
-    return first - 7 if smaller else last + 7
+    # The neighbour -1 may mean that a label is missing; of numbers, some are far off.
+    far = 7 + (3 * (last - first) if audit.question else 0)
+    return first - far if smaller else last + far
 
 
 def _smaller_label(audit, budget):
@@ -223,6 +224,16 @@ def _new_to_its_member(audit, budget):
     return _insert(audit, rows_at(audit.X, index), np.array(labels), words)
 
 
+def _odd_targets(audit, budget):
+    """Insert rows whose targets overflow, or are no numbers."""
+    if not audit.question:
+        return None
+    index = _some_rows(audit, budget)
+    odd = np.array([1e300, np.inf, -1e300, np.nan, 1e39, -0.0])
+    words = f"copies of training rows {as_list(index)}"
+    return _insert(audit, rows_at(audit.X, index), audit.rng.choice(odd, size=budget), words)
+
+
 def _deletions(audit, budget):
     index = audit.rng.permutation(n_rows(audit.X))[: min(budget, n_rows(audit.X) - 2)]
     return _Edit(delete=np.sort(index))
@@ -272,7 +283,11 @@ def _target(audit, threat, per_operation=1):
     if phantom is not None and audit.rng.integers(3) == 0:
         rival = phantom
     sizes = np.bincount(audit.clean.partition, minlength=len(ballots))
-    members = audit.rng.permutation(np.flatnonzero((ballots == winner) & (sizes > 0)))
+    loyal = ballots == winner
+    if audit.question:  # numbers: whoever answers less can be turned to answer more
+        loyal = np.array([b is not None and b <= winner for b in ballots])
+        rival = _new_label(audit, smaller=False) or max(audit.y.tolist())
+    members = audit.rng.permutation(np.flatnonzero(loyal & (sizes > 0)))
     # Small members turn easily.
     members = members[np.argsort(sizes[members], kind="stable")]
     return i, winner, rival, members[: least * per_operation]
@@ -291,7 +306,8 @@ def _poison(audit, i, partitions, winner, rival):
     rows, home = change_numbers(rows, lambda v: _vary(audit, v)), _NONE
     if rows is not None and not audit.prefix:
         # The partition of a row is its own affair, so any fit tells it: one of no cost will do.
-        finder = audit.with_params(audit.estimator, estimator=DummyClassifier())
+        dummy = DummyRegressor() if audit.question else DummyClassifier()
+        finder = audit.with_params(audit.estimator, estimator=dummy)
         home = audit.quietly(finder.fit, rows, np.array([rival] * n_rows(rows))).partition_
     poison, words = None, []
     for p in partitions:
@@ -417,6 +433,7 @@ ATTACKS = {
     "partitions deleted": (_partition_deletion, False),
     "a class deleted": (_class_deletion, False),
     "rows inserted: a label new to its member": (_new_to_its_member, False),
+    "rows inserted: odd targets": (_odd_targets, False),
 }
 
 

@@ -20,6 +20,7 @@ from .._data.forms import as_cuttable
 from ..certificates.threats import THREATS
 from ._attacks import ATTACKS, Attack, apply_edit, hostile_edits
 from ._elsewhere import refit_elsewhere
+from ._numbers import Promise, answers_as_ballots, differs, question_about
 from ._questions import ask_again, ask_in_company, ask_otherwise, probe_hasher
 from ._same_data import SAME_DATA
 from ._words import as_change
@@ -89,7 +90,7 @@ def check_certificate(
     X : array-like, sparse matrix, dataframe or sequence of str
         Training rows, n_train of them. A few hundred rows and a few dozen members are enough.
     y : array-like of shape (n_train,)
-        Labels.
+        Labels, or targets of a regressor.
     X_test : as X
         Rows to predict, with which attacks are also built.
     groups : array-like of shape (n_train,), default=None
@@ -121,9 +122,12 @@ def check_certificate(
 
     Notes
     -----
-    For ensembles that show ``ballots`` and ``partition_`` it also checks the step on which
-    their proof stands: rows that nobody touched keep their partition, and members whose
-    partitions nobody touched keep all their ballots.
+    A regressor is asked how many operations leave its predictions within a tolerance, half of the
+    median width of its intervals, and is held to the intervals themselves as well.
+
+    For ensembles that show ``ballots`` (or ``answers``) and ``partition_`` it also checks the
+    step on which their proof stands: rows that nobody touched keep their partition, and members
+    whose partitions nobody touched keep all their ballots.
 
     Strings have other hashes in another process, so that a fit there finds members that walk
     through a set. Rows of a hostile size (1e39, 1e200, 1e308, NaN) are tried there too, since
@@ -199,25 +203,31 @@ class _Audit:
     def ask(self, fitted, X_test):
         radius = {}
         for threat in self.threats or self.find_threats(fitted, X_test):
-            y_pred, radius[threat] = certify(fitted, X_test, threat)
+            y_pred, radius[threat] = certify(fitted, X_test, threat, **self.question)
         inner, ballots = find_ensemble(fitted), None
-        if hasattr(inner, "ballots"):
-            rows = fitted[:-1].transform(X_test) if self.prefix else X_test
+        rows = self.rows_of_ensemble(fitted, X_test)
+        if hasattr(inner, "answers"):
+            ballots = answers_as_ballots(inner.answers(rows))
+        elif hasattr(inner, "ballots"):
             codes = inner.ballots(rows)
             labels = np.append(np.asarray(inner.classes_, dtype=object), None)
             # An abstention is -1, and None comes last.
             ballots = labels[codes]
         return _Outcome(np.asarray(y_pred), radius, ballots, getattr(inner, "partition_", None))
 
+    def rows_of_ensemble(self, fitted, X_test):
+        """Return test rows as they come to the certifying estimator."""
+        return fitted[:-1].transform(X_test) if self.prefix else X_test
+
     def find_threats(self, fitted, X_test):
         """Return the threats that the estimator certifies, its default one first."""
         default = effective_threat(fitted)
         # An error here is the estimator's own.
-        certify(fitted, X_test)
+        certify(fitted, X_test, **self.question)
         self.threats = [default]
         for threat in (t for t in THREATS if t != default):
             try:
-                certify(fitted, X_test, threat)
+                certify(fitted, X_test, threat, **self.question)
             except ValueError:
                 continue
             self.threats.append(threat)
@@ -238,15 +248,19 @@ class _Audit:
     def run(self, n_attacks, verbose):
         start = time.perf_counter()
         self.fitted = self.quietly(self.fit, self.X, self.y, self.groups)
-        self.clean = self.quietly(self.ask, self.fitted, self.X_test)
-        self.seconds = time.perf_counter() - start
         ensemble = find_ensemble(self.fitted)
+        rows = self.rows_of_ensemble(self.fitted, self.X_test)
+        self.question = question_about(ensemble, ensemble, rows, self.y)
+        self.clean = self.quietly(self.ask, self.fitted, self.X_test)
+        self.promise = Promise(ensemble, rows, self.clean.y_pred, self.question)
+        self.seconds = time.perf_counter() - start
         if getattr(ensemble, "certificate", None) == "monte_carlo":
             # Its seed was drawn by that fit; each refit repeats the draws.
             self.estimator = self.with_params(self.estimator, random_state=ensemble.seed_)
             ensemble.set_params(random_state=ensemble.seed_)
         # Noise models know the labels seen and no others, and say so.
-        open_set = getattr(ensemble, "classes", None) is None
+        closed = getattr(ensemble, "classes", None), getattr(ensemble, "bounds", None)
+        open_set = closed == (None, None)
         self.open_set = open_set and getattr(ensemble, "certificate", "exact") == "exact"
         self.largest = max(1, *(int(r.max(initial=0)) for r in self.clean.radius.values()))
         table = [
@@ -340,7 +354,7 @@ class _Audit:
         """Without an operation nothing may change: no prediction, partition, ballot or radius."""
         rows = np.arange(n_rows(self.X_test)) if rows is None else rows
         before = self.clean.at(rows)
-        for i in np.flatnonzero(after.y_pred != before.y_pred)[:1]:
+        for i in np.flatnonzero(differs(after.y_pred, before.y_pred))[:1]:
             radius = max(int(r[i]) for r in before.radius.values())
             self.fail(
                 f"changes the prediction of test row {rows[i]} from "
@@ -379,10 +393,20 @@ class _Audit:
                 )
 
     def within_radius(self, attack, after):
-        changed = after.y_pred != self.clean.y_pred
+        changed = self.promise.left(after.y_pred)
         for threat, n_operations in attack.n_operations.items():
             radius = self.clean.radius.get(threat)
-            if radius is None or not changed.any():
+            if radius is None:
+                continue
+            for i in np.flatnonzero(self.promise.outside(after.y_pred, threat, n_operations))[:1]:
+                self.fail(
+                    f"takes the prediction of test row {i}, now {after.y_pred[i]!r}, out of its "
+                    f"certified interval for {n_operations} operations (threat={threat!r})",
+                    attack,
+                    int(i),
+                    int(radius[i]),
+                )
+            if not changed.any():
                 continue
             slack = n_operations - radius[changed]
             i = np.flatnonzero(changed)[slack.argmin()]

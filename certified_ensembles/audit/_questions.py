@@ -12,6 +12,7 @@ from .._data.hostile import hostile_rows, huge_rows
 from ..hashers import ContentHasher, resolve_hasher, uses_labels
 from ._attacks import Attack
 from ._elsewhere import in_a_thread
+from ._numbers import differs
 from ._same_data import types_of
 from ._words import as_list, plain
 
@@ -31,7 +32,7 @@ def ask_otherwise(audit):
         _ask(audit, f"ask for test rows {words}", X_test, everyone)
     y_pred = audit.quietly(audit.fitted.predict, audit.X_test)
     held = np.max(list(audit.clean.radius.values()), axis=0) >= 0
-    for i in np.flatnonzero((y_pred != audit.clean.y_pred) & held)[:1]:
+    for i in np.flatnonzero(differs(y_pred, audit.clean.y_pred) & held)[:1]:
         attack = Attack("predict against certify", "none", audit.X, audit.y, audit.groups)
         audit.fail(
             f"finds {plain(y_pred[i])!r} predicted for test row {i}, and "

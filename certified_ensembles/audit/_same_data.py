@@ -48,6 +48,8 @@ def _other_labels(audit):
     if audit.y.dtype.kind in "iu":
         other = np.int32 if audit.y.dtype == np.int64 else np.int64
         yield f"y as {other.__name__}", (audit.X, audit.y.astype(other), audit.groups, None)
+    if audit.question:  # numbers
+        yield "y as objects", (audit.X, audit.y.astype(object), audit.groups, None)
 
 
 def _other_n_jobs(audit):
