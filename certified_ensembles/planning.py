@@ -13,10 +13,11 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._data.containers import as_table
 from ._data.training_rows import TrainingRows
+from ._median_plans import MedianPlan, MedianPlanner
 from ._members import PartitionMembers, count_votes
 from .certificates.plurality import plurality_radius
 
-__all__ = ["PartitionPlan", "plan_partitions"]
+__all__ = ["MedianPlan", "PartitionPlan", "plan_partitions"]
 
 # Rows held out where none are given: a fifth of them, no more than this.
 _MOST_HELD_OUT = 2000
@@ -105,6 +106,7 @@ def plan_partitions(
     budgets=None,
     cost=1,
     classes=None,
+    tolerance=None,
     random_state=0,
     n_jobs=None,
 ):
@@ -115,12 +117,13 @@ def plan_partitions(
 
     Parameters
     ----------
-    estimator : classifier or None
-        What each member is, as in :class:`~certified_ensembles.DeepPartitionAggregation`.
+    estimator : classifier, regressor or None
+        What each member is, as in :class:`~certified_ensembles.DeepPartitionAggregation`, or as in
+        :class:`~certified_ensembles.DeepPartitionRegressor`. None: the first one's default.
     X : array-like, sparse matrix, dataframe or sequence of str
         Rows, a sample of the training rows or all of them.
     y : array-like of shape (n_samples,)
-        Labels.
+        Labels, or targets.
     n_partitions : sequence of int
         The numbers to compare.
     X_val, y_val : as X and y, default=None
@@ -138,6 +141,8 @@ def plan_partitions(
         Members that one operation changes, as `certificates.threat_cost` returns it.
     classes : array-like of shape (n_classes,), default=None
         The closed set of labels, as in the ensemble; None for an open one.
+    tolerance : float, default=None
+        Of a regressor the largest error that counts as right. None: the standard deviation of y.
     random_state : int, RandomState instance or None, default=0
         Of the samples and of the members.
     n_jobs : int, default=None
@@ -145,7 +150,7 @@ def plan_partitions(
 
     Returns
     -------
-    plan : PartitionPlan
+    plan : PartitionPlan, or MedianPlan for a regressor
         A table of arrays, one entry (or row) for each number of partitions, in rising order.
 
     Raises
@@ -168,6 +173,10 @@ def plan_partitions(
     by EM stopped early); the wrong votes at a row are shared out by a symmetric Dirichlet
     distribution with the best-fitting concentration. From what these say of each row given its
     counts, whole ensembles are drawn and certified.
+
+    A regressor's member answers with a number drawn from a distribution at row x, and the
+    answers of a few members are a sample of it. Medians and intervals are order statistics of as
+    many draws as there are members. The distribution is taken as it is sampled, not shrunk.
 
     Errors are estimated from differences between halves of the members on halves of the rows.
     The aggregation is a plurality with one seed a member. Times are extrapolated in proportion
@@ -199,7 +208,8 @@ def plan_partitions(
         order = order[n_out:]
     X_val, y_val = as_table(X_val), column_or_1d(y_val)
     check_consistent_length(X_val, y_val)
-    labels = _labels(y, y_val, classes)
+    planner = MedianPlanner.of(estimator, X, y, X_val, y_val, cost, tolerance, n_jobs)
+    labels = None if planner else _labels(y, y_val, classes)
     sizes = _sizes(n_partitions)
     if budgets is None:
         budgets = np.linspace(0, sizes.max() // 2 // cost, 100)
@@ -210,6 +220,9 @@ def plan_partitions(
     for k in sizes.tolist():
         rows = _rows_of_members(order, k, n_train, n_sampled, rng)
         seeds = list(range(seed, seed + len(rows)))
+        if planner:
+            entries.append((k, len(rows), *planner.foresee(k, rows, seeds, budgets, rng)))
+            continue
         ballots, seconds = _ask_members(estimator, X, y, rows, X_val, labels, seeds, n_jobs)
         vote = _Vote(
             ballots, np.searchsorted(labels, y_val), len(labels), k, cost, classes is None
@@ -217,6 +230,8 @@ def plan_partitions(
         times = seconds[0] * k, seconds[1] * k / len(y_val) * 1000
         entries.append((k, len(rows), *_foreseen(vote, ballots, budgets, rng), *times))
     columns = [np.array(column) for column in zip(*entries, strict=True)]
+    if planner:
+        return MedianPlan(*columns[:4], budgets, *columns[4:])
     return PartitionPlan(*columns[:7], budgets, *columns[7:])
 
 
