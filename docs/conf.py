@@ -87,6 +87,7 @@ copybutton_prompt_is_regexp = True
 
 _FIELD = re.compile(r"^(\s*)\w+ : .+$")
 _TRAILING_UNDERSCORE = re.compile(r"(?<![`\w])(\w+)_(?=[,)])")
+_LABEL = re.compile(r":ref:`([^`<]+?)(?: <[^>]+>)?`")
 
 
 def complete_fields(app, what, name, obj, options, lines):
@@ -106,5 +107,12 @@ def complete_fields(app, what, name, obj, options, lines):
             lines.insert(i + 1, " " * (indent + 4) + "..")
 
 
+def without_foreign_labels(app, what, name, obj, options, lines):
+    """Write labels of scikit-learn's own pages, in docstrings inherited from it, as plain text."""
+    if getattr(obj, "__module__", "").startswith("sklearn."):
+        lines[:] = [_LABEL.sub(r"``\1``", line) for line in lines]
+
+
 def setup(app):
+    app.connect("autodoc-process-docstring", without_foreign_labels, priority=50)
     app.connect("autodoc-process-docstring", complete_fields, priority=100)
