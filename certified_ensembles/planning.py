@@ -1,5 +1,6 @@
 """How many partitions? Accuracy, radius and cost foreseen from a few members of each size."""
 
+import itertools
 from time import perf_counter
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from ._data.containers import as_table
 from ._data.training_rows import TrainingRows
+from ._jobs import progress
 from ._median_plans import MedianPlan, MedianPlanner
 from ._members import PartitionMembers, count_votes
 from .certificates.plurality import plurality_radius
@@ -20,7 +22,7 @@ from .certificates.plurality import plurality_radius
 __all__ = ["MedianPlan", "PartitionPlan", "plan_partitions"]
 
 # Rows held out where none are given: a fifth of them, no more than this.
-_MOST_HELD_OUT = 2000
+_MOST_HELD_OUT = 1000
 # Fewer members than this say nothing of how members differ.
 _FEWEST_MEMBERS = 3
 # Ensembles imagined for every row.
@@ -102,13 +104,15 @@ def plan_partitions(
     X_val=None,
     y_val=None,
     n_train=None,
-    n_sampled=40,
+    n_sampled=24,
     budgets=None,
     cost=1,
     classes=None,
     tolerance=None,
+    groups=None,
     random_state=0,
     n_jobs=None,
+    verbose=0,
 ):
     """Foresee accuracy, radius and cost of ensembles without training them.
 
@@ -127,12 +131,12 @@ def plan_partitions(
     n_partitions : sequence of int
         The numbers to compare.
     X_val, y_val : as X and y, default=None
-        Rows on which members are compared, apart from X. None: a fifth of X, at most 2000 rows,
-        is held out.
+        Rows on which members are compared, apart from X. None: a fifth of X, at most 1000 rows,
+        is held out; with `groups` whole sources, no more than these rows but one at least.
     n_train : int, default=None
         Number of rows on which the ensemble will be trained; None means all of X. A member then
         has about ``n_train / n_partitions`` rows.
-    n_sampled : int, default=40
+    n_sampled : int, default=24
         Members to train for each number of partitions; fewer, where the rows are not enough.
     budgets : sequence of int, default=None
         Budgets at which certified accuracy is wanted; None: 100 of them from 0 to the largest
@@ -143,10 +147,15 @@ def plan_partitions(
         The closed set of labels, as in the ensemble; None for an open one.
     tolerance : float, default=None
         Of a regressor the largest error that counts as right. None: the standard deviation of y.
+    groups : array-like of shape (n_samples,), default=None
+        The source of each row, where the ensemble is fitted with ``groups``: members then get
+        whole sources, as many as partitions come out with, and an operation is one source.
     random_state : int, RandomState instance or None, default=0
         Of the samples and of the members.
     n_jobs : int, default=None
         As in the ensemble.
+    verbose : int, default=0
+        Whether bars show the numbers of partitions that are done, and the members of each.
 
     Returns
     -------
@@ -197,15 +206,17 @@ def plan_partitions(
     estimator = RidgeClassifier() if estimator is None else estimator
     y = column_or_1d(y)
     X = as_table(X)
-    check_consistent_length(X, y)
+    check_consistent_length(X, y, groups)
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val go together: pass both, or neither.")
     n_train = len(X) if n_train is None else n_train
-    order = rng.permutation(len(X))
+    sources = _shuffled_sources(len(X), groups, rng)
+    # Of the rows to come, how many sources.
+    n_sources = round(n_train * len(sources) / len(X))
     if X_val is None:
-        n_out = min(max(1, len(order) // 5), _MOST_HELD_OUT)
-        X_val, y_val = X.take(order[:n_out]), y[order[:n_out]]
-        order = order[n_out:]
+        n_out = _n_held_out(sources, min(max(1, len(X) // 5), _MOST_HELD_OUT))
+        out, sources = np.concatenate(sources[:n_out]), sources[n_out:]
+        X_val, y_val = X.take(out), y[out]
     X_val, y_val = as_table(X_val), column_or_1d(y_val)
     check_consistent_length(X_val, y_val)
     planner = MedianPlanner.of(estimator, X, y, X_val, y_val, cost, tolerance, n_jobs)
@@ -217,13 +228,14 @@ def plan_partitions(
     seed = int(rng.integers(2**31))
 
     entries = []
-    for k in sizes.tolist():
-        rows = _rows_of_members(order, k, n_train, n_sampled, rng)
+    how = {"n_jobs": n_jobs, "verbose": verbose}
+    for k in progress(sizes.tolist(), len(sizes), "plan", verbose, unit="plan"):
+        rows = _rows_of_members(sources, k, n_sources, n_sampled, rng)
         seeds = list(range(seed, seed + len(rows)))
         if planner:
             entries.append((k, len(rows), *planner.foresee(k, rows, seeds, budgets, rng)))
             continue
-        ballots, seconds = _ask_members(estimator, X, y, rows, X_val, labels, seeds, n_jobs)
+        ballots, seconds = _ask_members(estimator, X, y, rows, X_val, labels, seeds, how)
         vote = _Vote(
             ballots, np.searchsorted(labels, y_val), len(labels), k, cost, classes is None
         )
@@ -271,26 +283,43 @@ def _sizes(n_partitions):
     return sizes
 
 
-def _rows_of_members(order, k, n_train, n_sampled, rng):
-    """Cut disjoint members out of the rows, as large as partitions come out."""
-    ends = np.cumsum(rng.multinomial(n_train, np.full(k, 1 / k))[:n_sampled])
-    ends = ends[ends <= len(order)]
+def _shuffled_sources(n_rows, groups, rng):
+    """Return the rows of every source in random order; without groups each row is one."""
+    if groups is None:
+        return rng.permutation(n_rows)[:, None]
+    _, code = np.unique(column_or_1d(groups), return_inverse=True)
+    own = np.split(np.argsort(code, kind="stable"), np.cumsum(np.bincount(code))[:-1])
+    return [own[i] for i in rng.permutation(len(own))]
+
+
+def _n_held_out(sources, most_rows):
+    """Return how many sources are held out: all that fit into some rows, and one at least."""
+    return max(1, int((np.cumsum([len(own) for own in sources]) <= most_rows).sum()))
+
+
+def _rows_of_members(sources, k, n_sources, n_sampled, rng):
+    """Cut disjoint members out of the sources, as large as partitions come out."""
+    ends = np.cumsum(rng.multinomial(n_sources, np.full(k, 1 / k))[:n_sampled])
+    ends = ends[ends <= len(sources)]
     if len(ends) < _FEWEST_MEMBERS:
         raise ValueError(
-            f"n_partitions={k}: a member has about {n_train / k:.0f} rows, and {len(order)} rows "
-            f"do not give {_FEWEST_MEMBERS} such members. Leave this number out, raise n_sampled, "
-            "or pass more rows (with X_val and y_val none is held out)."
+            f"n_partitions={k}: a member has about {n_sources / k:.0f} rows, or sources with "
+            f"groups, and {len(sources)} of them do not give {_FEWEST_MEMBERS} such members. "
+            "Leave this number out, raise n_sampled, or pass more rows (with X_val and y_val none "
+            "is held out)."
         )
-    return np.split(order[: ends[-1]], ends[:-1])
+    nothing = np.empty(0, dtype=np.intp)
+    bounds = [0, *ends.tolist()]
+    return [np.concatenate([nothing, *sources[a:b]]) for a, b in itertools.pairwise(bounds)]
 
 
-def _ask_members(estimator, X, y, rows, X_val, labels, seeds, n_jobs):
+def _ask_members(estimator, X, y, rows, X_val, labels, seeds, how):
     """Return ballots, and the seconds for one member: to train it, to ask it about all rows."""
     start = perf_counter()
     members = PartitionMembers(estimator, labels, open_set=False)
-    members.fit(TrainingRows(X), y, rows, seeds, {}, n_jobs=n_jobs, verbose=0)
+    members.fit(TrainingRows(X), y, rows, seeds, {}, **how)
     trained = perf_counter()
-    ballots = np.concatenate(list(members.ballots(X_val, n_jobs=n_jobs)))
+    ballots = np.concatenate(list(members.ballots(X_val, **how)))
     asked = perf_counter() - trained
     return ballots, ((trained - start) / len(rows), asked / len(rows))
 

@@ -165,7 +165,7 @@ def test_rows_limit_how_many_members_are_sampled():
     plan = plan_partitions(None, X_TRAIN, Y_TRAIN, [5, 10, 200])
     assert 3 <= plan.n_sampled[0] <= 4
     assert 6 <= plan.n_sampled[1] <= 9
-    assert plan.n_sampled[2] == 40
+    assert plan.n_sampled[2] == 24
     with pytest.raises(ValueError, match="n_partitions=2: a member has about 600 rows"):
         plan_partitions(None, X_TRAIN, Y_TRAIN, [2, 10])
 
@@ -256,3 +256,26 @@ def test_refusals_name_the_remedy(params, message):
     given = {"X": X_TRAIN, "y": Y_TRAIN, "n_partitions": [30], **params}
     with pytest.raises(ValueError, match=message):
         plan_partitions(None, **given)
+
+
+def test_members_and_validation_get_whole_sources():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 300, 1000)
+    rows = np.column_stack([np.arange(1000.0), groups])
+    SEEN.clear()
+    plan = plan_partitions(Spy(), rows, np.arange(1000) % 2, [20], groups=groups, n_sampled=12)
+    assert plan.n_sampled.tolist() == [12] == [len(SEEN)]
+    sources = [set(groups[list(own)].tolist()) for own in SEEN]
+    assert sum(map(len, sources)) == len(set.union(*sources))
+    for own, source in zip(SEEN, sources, strict=True):
+        assert len(own) == np.isin(groups, list(source)).sum()
+    assert 8 < np.mean([len(source) for source in sources]) < 22
+
+
+def test_a_plan_says_how_far_it_is(capsys):
+    plan_partitions(None, X_TRAIN, Y_TRAIN, [20, 60], n_sampled=5, verbose=1)
+    said = capsys.readouterr().err
+    assert "plan" in said
+    assert "2/2" in said
+    plan_partitions(None, X_TRAIN, Y_TRAIN, [60], n_sampled=5)
+    assert capsys.readouterr().err == ""
