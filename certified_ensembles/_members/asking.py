@@ -20,11 +20,12 @@ from .._jobs import in_turn, progress, run_here, workers_may_stop
 from .._linear.device import SPAN_BYTES, block_rows, device_blocks
 from .._linear.scoring import is_folded, is_linear
 from .failures import answers_or_missing, mended_blocks, noting_failures, shaped_parts
-from .panels import are_checked, in_panels
+from .panels import all_in_panels
 from .stored import StoredMembers, without_steps
 from .trees import never_writes, with_checked_rows
 
-_SPAN_BYTES = 1 << 27
+# Bytes of answers and rows at once, and of a row of whose size little is known: a text, say.
+_SPAN_BYTES, _OTHER_ROW_BYTES = 1 << 27, 1 << 10
 
 
 class Silent(NamedTuple):
@@ -81,7 +82,7 @@ def iter_spans(
     """
     on_device = is_on_device(X)
     size, most_bytes = (block_rows(X), SPAN_BYTES) if on_device else (BLOCK_ROWS, _SPAN_BYTES)
-    row_bytes += 8 * X.shape[1] if on_device else X.row_bytes
+    row_bytes += 8 * X.shape[1] if on_device else X.row_bytes or _OTHER_ROW_BYTES
     span = size * max(1, most_bytes // (row_bytes * size))
     voters, linear = _voters(members, steps)
     groups = _by_view(voters, views)
@@ -101,7 +102,7 @@ def iter_spans(
         parts = []
         for view, places in groups:
             own = _own_voters(voters, places, linear)
-            how = {"n_asked": stop - start, "n_jobs": n_jobs, "verbose": verbose}
+            how = {"n_asked": stop - start, "n_jobs": n_jobs, "verbose": verbose and one}
             asked = partial(ask, own, places, linear, on_error=on_error, **how)
             if on_device:
                 answers = asked(blocks)
@@ -117,7 +118,10 @@ def iter_spans(
             parts.append((places, answers[: stop - start]))
         return parts
 
-    yield from map(answers_from, range(0, n, span))
+    spans = range(0, n, span)
+    one = len(spans) == 1  # then the bar counts members
+    parts, bar = map(answers_from, spans), verbose and not one
+    yield from progress(parts, len(spans), "ask", bar, unit="span")
 
 
 def _by_view(voters, views):
@@ -337,8 +341,7 @@ def _ask(
         if voters is not given:  # trees, which draw nothing: other threads may have the generators
             seeds = None
         elif fewest is not None:
-            checked = are_checked(voters, blocks)
-            voters = [in_panels(voter, checked) for voter in voters]
+            voters = all_in_panels(voters, blocks)
     # A copy each: a step with copy=False hands its numbers to the next member.
     writes = stored or not (shared_rows or all(map(never_writes, voters)))
     parts = [(b, *part) for b, block in enumerate(blocks) for part in block]

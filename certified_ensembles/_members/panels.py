@@ -195,6 +195,12 @@ def in_panels(member, checked=False):
     return member
 
 
+def all_in_panels(members, blocks):
+    """Return members in panels, to be asked about blocks of test rows that are checked once."""
+    checked = are_checked(members, blocks)
+    return [in_panels(member, checked) for member in members]
+
+
 def are_checked(members, blocks):
     """Say whether test rows are such that all members would take them as they are.
 

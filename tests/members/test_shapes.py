@@ -82,7 +82,9 @@ from sklearn.tree import (
 )
 
 from certified_ensembles import DeepPartitionAggregation
-from certified_ensembles._members import panels, shapes
+from certified_ensembles._data import block_map
+from certified_ensembles._data.containers import as_table
+from certified_ensembles._members import asking, panels, shapes
 from certified_ensembles._members.panels import Panels, are_checked, in_panels, panel_product
 from certified_ensembles._members.shapes import fewest_rows, leaves_rows_alone
 
@@ -382,3 +384,32 @@ def test_rows_are_copied_where_a_step_may_write():
     assert not leaves_rows_alone(make_pipeline(StandardScaler(copy=False), SVC()))
     inner = make_pipeline(StandardScaler(copy=False), SVC())
     assert not leaves_rows_alone(VotingClassifier([("a", GaussianNB()), ("b", inner)]))
+
+
+def test_blocks_of_many_rows_are_of_one_size_and_bounded(monkeypatch):
+    monkeypatch.setattr(block_map, "MOST_ROWS", 100)
+    clf = DeepPartitionAggregation(SVC(), 3, classes=range(3)).fit(X[:200], Y[:200])
+    whole = clf.ballots(X)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(clf.ballots(X), whole)
+    sizes = [len(block) for block in block_map.padded_blocks(as_table(X), 0, 700, 8)]
+    assert sizes == [704]
+    monkeypatch.setattr(block_map, "MOST_ROWS", 100)
+    sizes = [len(block) for block in block_map.padded_blocks(as_table(X), 3, 700, 8)]
+    assert sizes == [104] * 7
+
+
+@pytest.mark.parametrize("n_rows", [1, 700])
+@pytest.mark.parametrize("estimator", [SVC(), RidgeClassifier()], ids=str)
+def test_bars_count_members_or_spans(n_rows, estimator, monkeypatch, capsys):
+    clf = DeepPartitionAggregation(estimator, 3, classes=range(3)).fit(X, Y)
+    monkeypatch.setattr(asking, "_SPAN_BYTES", 256 * 100)
+    clf.predict(X[:n_rows])
+    assert capsys.readouterr().err == ""
+    clf.set_params(verbose=2).predict(X[:n_rows])
+    said = capsys.readouterr().err
+    if n_rows == 700:
+        assert "3/3" in said
+        assert "span" in said
+    else:  # linear members answer one row before a bar could be drawn
+        assert ("member" in said) == isinstance(estimator, SVC)
