@@ -34,7 +34,8 @@ SETTINGS = {
     "RadiusNeighborsClassifier": {"radius": 40.0, "outlier_label": "most_frequent"},
     "SelfTrainingClassifier": {"estimator": GaussianNB()},
     "StackingClassifier": {
-        "estimators": [("tree", DecisionTreeClassifier()), ("bayes", GaussianNB())]
+        "estimators": [("tree", DecisionTreeClassifier()), ("bayes", GaussianNB())],
+        "final_estimator": LogisticRegression(),
     },
     "TunedThresholdClassifierCV": {"estimator": LogisticRegression()},
     "VotingClassifier": {
@@ -84,8 +85,8 @@ def cases(names, containers, n_test):
     """Yield the cases that were asked for."""
     known = estimators()
     X, y, X_test = digits(n_test)
-    for name in names:
-        for container in containers:
+    for container in containers:
+        for name in names:
             if name in known and container != "text":
                 rows = (in_container(A, container) for A in (X, X_test))
                 yield Case(name, container, known[name], next(rows), y, next(rows), 50)

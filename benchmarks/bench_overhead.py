@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_limits
 
 from certified_ensembles import DeepPartitionAggregation
 
-CONTAINERS = ("array", "frame", "csr", "text")
+CONTAINERS = ("array", "text", "csr", "frame")
 # Calls that take less are repeated until they take as long together.
 SHORTEST = 0.02
 

@@ -5,6 +5,8 @@ so such a pipeline is asked like a bare head. Products are in double precision, 
 rows came in: what the steps take away from a row may be much larger than what is left. Rounding
 is then worth a change of the row in its last bits. A row that overflows in the steps, which the
 pipeline would refuse, gets the ballot that the product gives: one of this row and member alone.
+Where a step stretches rounding, as a scaler does behind a component without variance, the two may
+differ: the pipeline's own answer is rounding, too.
 """
 
 import functools
