@@ -7,7 +7,7 @@ import scipy.sparse as sp
 # ballot must not depend on how many rows stand beside it, at exact ties either.
 BLOCK_ROWS = 256
 # Members that go row by row are asked about so many at once: more would only cost memory.
-MOST_ROWS = 1 << 13
+MOST_ROWS = 1 << 15
 # Numbers held at once for the rows of a block; rows that need many of them make it smaller.
 _BLOCK_VALUES = 1 << 24
 

@@ -63,6 +63,34 @@ def numbers_in_a_row(member, rows):
     return answers.astype(np.float64)
 
 
+def codes_of(labels, classes, seen):
+    """Return class indices of labels; -1 for a label that a member may not vote for.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_rows,)
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    seen : ndarray of shape (n_classes,), bool
+        The labels that count.
+    """
+    if (
+        len(classes) <= _FEW_CLASSES
+        and labels.dtype == classes.dtype
+        and classes.dtype.kind in "iu"
+    ):
+        codes = np.full(len(labels), -1, dtype=np.int8)
+        for code in np.flatnonzero(seen).tolist():  # a label equals one class at most
+            codes += (labels == classes[code]).view(np.int8) * np.int8(code + 1)
+        return codes
+    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    return np.where((classes[codes] == labels) & seen[codes], codes, -1)
+
+
+# So few that it takes less time to compare integers with each of them than to search.
+_FEW_CLASSES = 16
+
+
 def check_scores(member, method, scores, n):
     """Refuse scores that are not one number for each row and each class of the member.
 

@@ -120,5 +120,7 @@ class TrainedMembers(BaseMembers):
         how |= {"steps": self.steps, "views": views, "fewest": self.fewest}
         how |= {"on_error": self.on_error, "steps_seed": self.steps_seed}
         how["shared_rows"] = self.shared_rows
-        how["seeds"] = self.seeds if self.spec.seeds_global_rng else None
+        # Members whose answers are the same bits in any company draw nothing.
+        draws = self.spec.seeds_global_rng and self.fewest is None
+        how["seeds"] = self.seeds if draws else None
         return ask(members, *given, X, **how)

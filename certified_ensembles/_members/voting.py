@@ -5,7 +5,7 @@ import numpy as np
 from .._data.containers import n_rows
 from .._linear.scoring import linear_ballots, linear_scores, linear_votes
 from ..certificates._inputs import count_votes
-from .answers import check_scores, labels_in_a_row
+from .answers import check_scores, codes_of, labels_in_a_row
 from .asking import Silent, ask_all, by_member, iter_spans
 
 
@@ -99,14 +99,10 @@ def iter_votes(members, seen, classes, X, **how):
 def _predicted(voter, block, classes, seen, scores=None):
     """Return class indices; -1 for a label that the member may not vote for."""
     if scores is None:
-        labels = labels_in_a_row(voter, block)
-    else:
-        labels = voter.classes_[np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)]
-    codes = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    counts = (classes[codes] == labels) & seen[codes]
-    if scores is not None:  # without one score that is a number there is no vote
-        counts &= (scores > -np.inf).any(axis=1)
-    return np.where(counts, codes, -1)
+        return codes_of(labels_in_a_row(voter, block), classes, seen)
+    labels = voter.classes_[np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)]
+    # Without one score that is a number there is no vote.
+    return np.where((scores > -np.inf).any(axis=1), codes_of(labels, classes, seen), -1)
 
 
 def _scored(voter, block, classes, seen, scores=None):

@@ -85,6 +85,8 @@ from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles._data import block_map
 from certified_ensembles._data.containers import as_table
 from certified_ensembles._members import asking, panels, shapes
+from certified_ensembles._members import panels, shapes, voting
+from certified_ensembles._members.answers import codes_of
 from certified_ensembles._members.panels import Panels, are_checked, in_panels, panel_product
 from certified_ensembles._members.shapes import fewest_rows, leaves_rows_alone
 
@@ -413,3 +415,19 @@ def test_bars_count_members_or_spans(n_rows, estimator, monkeypatch, capsys):
         assert "span" in said
     else:  # linear members answer one row before a bar could be drawn
         assert ("member" in said) == isinstance(estimator, SVC)
+
+
+@pytest.mark.parametrize(
+    "classes", [np.arange(3), np.arange(16), np.arange(3, 40), np.array(["a", "b", "d"])]
+)
+def test_labels_that_a_member_may_not_vote_for_have_no_code(classes):
+    labels = (
+        np.append(classes, classes[:1]) if classes.dtype.kind == "U" else RNG.integers(-1, 50, 99)
+    )
+    if classes.dtype.kind == "U":
+        labels = np.append(labels, "c")
+    seen = np.ones(len(classes), dtype=bool)
+    seen[1] = False
+    place = {label: code for code, label in enumerate(classes.tolist()) if seen[code]}
+    expected = [place.get(label, -1) for label in labels.tolist()]
+    assert codes_of(labels, classes, seen).tolist() == expected
