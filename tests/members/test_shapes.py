@@ -85,7 +85,6 @@ from certified_ensembles import DeepPartitionAggregation
 from certified_ensembles._data import block_map
 from certified_ensembles._data.containers import as_table
 from certified_ensembles._members import asking, panels, shapes
-from certified_ensembles._members import panels, shapes, voting
 from certified_ensembles._members.answers import codes_of
 from certified_ensembles._members.panels import Panels, are_checked, in_panels, panel_product
 from certified_ensembles._members.shapes import fewest_rows, leaves_rows_alone
