@@ -169,7 +169,7 @@ def draw(results, sizes, path):
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("")
     ax.set_xticks(
-        range(len(names)), ["fit", *(f"certify {n:,} row{'s' * (n > 1)}" for n in sizes)]
+        range(len(names)), ["fit", *(f"certify\n{n:,} row{'s' * (n > 1)}" for n in sizes)]
     )
     ax.set_ylabel("time of ours over the loop's")
     ax.legend(frameon=False)
