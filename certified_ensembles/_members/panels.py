@@ -39,6 +39,7 @@ from sklearn.model_selection import (
 )
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import (
@@ -137,6 +138,7 @@ _INNER = {
     TunedThresholdClassifierCV: ("estimator", "estimator_"),
     VotingClassifier: ("estimators", "estimators_"),
 }
+_NEIGHBORS = (KNeighborsClassifier, RadiusNeighborsClassifier)
 _PROPAGATE = (LabelPropagation, LabelSpreading)
 
 
@@ -186,6 +188,11 @@ def in_panels(member, checked=False):
     if kind is Pipeline:
         last = in_panels(member.steps[-1][1])
         return _copy(member, {"steps": lambda steps: [*steps[:-1], (steps[-1][0], last)]})
+    if kind in _NEIGHBORS and member._fit_method == "brute":
+        if type(member._fit_X) is not np.ndarray:
+            return member  # sparse rows are multiplied one by one
+        tree = _Distances(member._fit_X)
+        return _copy(member, {"_fit_method": lambda _: "kd_tree", "_tree": lambda _: tree})
     if kind is GaussianProcessClassifier:
         return _copy(member, {"base_estimator_": _gaussian_process})
     if kind in _PROPAGATE:
@@ -279,6 +286,49 @@ def _each(inner):
     if hasattr(inner, "calibrators"):
         return _copy(inner, {"estimator": in_panels})
     return in_panels(inner)
+
+
+def _smallest(values, k):
+    """Return the places of the k smallest values of each row, earlier ones at ties."""
+    last = np.partition(values, k - 1, axis=1)[:, k - 1 : k]
+    chosen, ties = values < last, values == last
+    rest = k - chosen.sum(axis=1, keepdims=True)
+    chosen |= ties & (ties.cumsum(axis=1) <= rest)
+    return chosen.nonzero()[1].reshape(len(values), k)
+
+
+class _Distances:
+    """What stands in the place of a tree: Euclidean distances to training rows, in panels."""
+
+    def __init__(self, X):
+        X = X.astype(np.float64)
+        with np.errstate(over="ignore"):
+            self._weights, self._squares = -2 * X.T, np.vecdot(X, X)
+
+    def _squared(self, X):
+        """Yield squared distances of some rows at a time, of shape (n_rows, n_train)."""
+        for start in range(0, len(X), BLOCK_ROWS):
+            rows = np.asarray(X[start : start + BLOCK_ROWS], dtype=np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                squares = panel_product(rows, self._weights)
+                squares += self._squares
+                squares += np.vecdot(rows, rows)[:, None]
+                np.maximum(squares, 0, out=squares)
+            squares[np.isnan(squares)] = np.inf  # numbers whose squares are none are far
+            yield squares
+
+    def query(self, X, k, return_distance):
+        """Return the k nearest rows, earlier ones at ties, in no order: for a uniform vote."""
+        return np.concatenate([_smallest(squares, k) for squares in self._squared(X)])
+
+    def query_radius(self, X, radius, return_distance, sort_results):
+        """Return the rows within a radius, and their distances."""
+        found = np.empty((2, len(X)), dtype=object)
+        parts = (row for squares in self._squared(X) for row in squares)
+        for i, squares in enumerate(parts):
+            near = np.flatnonzero(squares <= radius * radius)
+            found[0, i], found[1, i] = near, np.sqrt(squares[near])
+        return found[0], found[1]
 
 
 def _gaussian_process(process):

@@ -430,3 +430,17 @@ def test_labels_that_a_member_may_not_vote_for_have_no_code(classes):
     place = {label: code for code, label in enumerate(classes.tolist()) if seen[code]}
     expected = [place.get(label, -1) for label in labels.tolist()]
     assert codes_of(labels, classes, seen).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "head", [KNeighborsClassifier(5), RadiusNeighborsClassifier(30.0, outlier_label=2)], ids=str
+)
+def test_neighbors_in_panels_are_those_of_the_member(head):
+    # Whole numbers have exact distances, so that ties are the same; far rows have none.
+    rows = RNG.integers(-9, 10, (60, 20)).astype(np.float64)
+    member = clone(head).set_params(algorithm="brute").fit(rows[:30], Y[:30])
+    np.testing.assert_array_equal(in_panels(member).predict(rows), member.predict(rows))
+    far = rows[:5].copy()
+    far[2] = 1e300
+    hostile = clone(member).fit(far, Y[:5])
+    assert (in_panels(hostile).predict(far[:2]) == hostile.predict(far[:2])).all()
