@@ -4,11 +4,7 @@ import numpy as np
 
 from .._linear.scoring import linear_values
 from .answers import numbers_in_a_row
-from .asking import Silent, are_linear, ask_all, by_member, iter_spans
-
-# Spans of linear members are so many times shorter: what is made of their answers finds them in
-# memory that is used again.
-_SHORTER = 8
+from .asking import Silent, ask_all, by_member, iter_spans
 
 
 def iter_values(members, X, **how):
@@ -36,8 +32,7 @@ def iter_values(members, X, **how):
         known = np.empty((len(places), 0), dtype=bool), None, places  # there are no classes
         return ask_all(_valued, voters, known, blocks, silent, n_jobs, **how)
 
-    row_bytes = 8 * len(members) * (_SHORTER if are_linear(members, how["steps"]) else 1)
-    spans = iter_spans(ask, members, X, row_bytes, np.nan, **how)
+    spans = iter_spans(ask, members, X, 8 * len(members), np.nan, **how)
     yield from (by_member(parts, len(members), np.nan) for parts in spans)
 
 
