@@ -21,7 +21,8 @@ def plan(estimator, sizes, **how):
 @pytest.mark.parametrize("estimator", [Ridge(), DecisionTreeRegressor(max_depth=4)], ids=str)
 @pytest.mark.parametrize("cost", [1, 2])
 def test_error_width_and_certified_share_are_foreseen(estimator, cost):
-    foreseen = plan(estimator, [20, 60], tolerance=4.0, budgets=[0, 2, 5, 11], cost=cost)
+    how = {"tolerance": 4.0, "n_sampled": 40, "cost": cost}
+    foreseen = plan(estimator, [20, 60], budgets=[0, 2, 5, 11], **how)
     assert isinstance(foreseen, MedianPlan)
     assert foreseen.n_sampled.tolist() == [20, 40]
     for i, k in enumerate((20, 60)):
