@@ -10,7 +10,7 @@ hashes, fits one clone a partition, asks each clone, counts votes and certifies 
 turns, on one thread. Digits in two classes are members of 90 rows (k = 50), texts of 30 (k = 100).
 
 Printed are medians of ours over the loop's time for fit and for certify by rows asked, with the
-least and the greatest, and marked * where a limit is missed: certify 1.1 from 1000 rows on, below
+least and the greatest, and marked "over" where a limit is missed: certify 1.1 from 1000 rows on, below
 1.3, or 1.5 where the loop takes under 5 ms; fit 1.1 where a member takes over 5 ms, else 1.5. What
 would take the loop longer than ``--seconds`` is left out.
 """
@@ -130,7 +130,7 @@ def parts_of(result):
 def cells_of(result, sizes):
     """Return a line of the table."""
     cells = {
-        what: f"{show_ratio(seconds['ratio'])}{' *' if seconds['ratio'][0] > limit else ''}, "
+        what: f"{show_ratio(seconds['ratio'])}{' over' if seconds['ratio'][0] > limit else ''}, "
         f"{1e3 * seconds['loop']:.3g} ms"
         for what, seconds, limit in parts_of(result)
     }
