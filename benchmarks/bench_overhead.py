@@ -9,10 +9,10 @@ front of heads are fitted and asked in an array, a frame, a CSR matrix or a list
 hashes, fits one clone a partition, asks each clone, counts votes and certifies them. Both take
 turns, on one thread. Digits in two classes are members of 90 rows (k = 50), texts of 30 (k = 100).
 
-Printed are medians of ours over the loop's time for fit and for certify by rows asked, with the
-least and the greatest, and marked "over" where a limit is missed: certify 1.1 from 1000 rows on, below
-1.3, or 1.5 where the loop takes under 5 ms; fit 1.1 where a member takes over 5 ms, else 1.5. What
-would take the loop longer than ``--seconds`` is left out.
+Printed are medians of ours over the loop's time for fit and for certify by rows asked, with
+the least and the greatest, and "over" where a limit is missed: certify 1.1 from 1000 rows on,
+below 1.3, or 1.5 where the loop takes under 5 ms; fit 1.1 where a member takes over 5 ms, else
+1.5. What would take the loop longer than ``--seconds`` is left out.
 """
 
 import argparse

@@ -222,9 +222,7 @@ def plan_partitions(
     planner = MedianPlanner.of(estimator, X, y, X_val, y_val, cost, tolerance, n_jobs)
     labels = None if planner else _labels(y, y_val, classes)
     sizes = _sizes(n_partitions)
-    if budgets is None:
-        budgets = np.linspace(0, sizes.max() // 2 // cost, 100)
-    budgets = np.unique(np.asarray(budgets).astype(np.int64))
+    budgets = _budgets(budgets, sizes.max() // 2 // cost)
     seed = int(rng.integers(2**31))
 
     entries = []
@@ -281,6 +279,11 @@ def _sizes(n_partitions):
             "of partitions to compare."
         )
     return sizes
+
+
+def _budgets(budgets, most):
+    budgets = np.linspace(0, most, 100) if budgets is None else np.asarray(budgets)
+    return np.unique(budgets.astype(np.int64))
 
 
 def _shuffled_sources(n_rows, groups, rng):
