@@ -39,7 +39,12 @@ from sklearn.model_selection import (
 )
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
+from sklearn.neighbors import (
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.semi_supervised import (
@@ -138,7 +143,12 @@ _INNER = {
     TunedThresholdClassifierCV: ("estimator", "estimator_"),
     VotingClassifier: ("estimators", "estimators_"),
 }
-_NEIGHBORS = (KNeighborsClassifier, RadiusNeighborsClassifier)
+NEIGHBORS = (
+    KNeighborsClassifier,
+    KNeighborsRegressor,
+    RadiusNeighborsClassifier,
+    RadiusNeighborsRegressor,
+)
 _PROPAGATE = (LabelPropagation, LabelSpreading)
 
 
@@ -188,7 +198,7 @@ def in_panels(member, checked=False):
     if kind is Pipeline:
         last = in_panels(member.steps[-1][1])
         return _copy(member, {"steps": lambda steps: [*steps[:-1], (steps[-1][0], last)]})
-    if kind in _NEIGHBORS and member._fit_method == "brute":
+    if kind in NEIGHBORS and member._fit_method == "brute":
         if type(member._fit_X) is not np.ndarray:
             return member  # sparse rows are multiplied one by one
         tree = _Distances(member._fit_X)
@@ -318,8 +328,13 @@ class _Distances:
             yield squares
 
     def query(self, X, k, return_distance):
-        """Return the k nearest rows, earlier ones at ties, in no order: for a uniform vote."""
-        return np.concatenate([_smallest(squares, k) for squares in self._squared(X)])
+        """Return the distances of the k nearest rows, and these, in their own order."""
+        parts = [(squares, _smallest(squares, k)) for squares in self._squared(X)]
+        near = np.concatenate([index for _, index in parts])
+        if not return_distance:
+            return near
+        squares = [np.take_along_axis(squares, index, axis=1) for squares, index in parts]
+        return np.sqrt(np.concatenate(squares)), near
 
     def query_radius(self, X, radius, return_distance, sort_results):
         """Return the rows within a radius, and their distances."""

@@ -45,7 +45,6 @@ from sklearn.naive_bayes import (
     GaussianNB,
     MultinomialNB,
 )
-from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     MaxAbsScaler,
@@ -64,7 +63,7 @@ from sklearn.tree import (
 )
 
 from .._data.blocks import BLOCK_ROWS
-from .panels import inner_estimators, multiplies_in_panels
+from .panels import NEIGHBORS, inner_estimators, multiplies_in_panels
 
 # By exact type: a subclass may answer in its own way.
 _ANY_ROWS = {
@@ -161,8 +160,8 @@ def _answers_alike(head):
 def _looks_for_neighbors(head):
     """Say whether distances are taken in scikit-learn's own blocks of rows."""
     return (
-        type(head) in (KNeighborsClassifier, RadiusNeighborsClassifier)
-        and head.weights == "uniform"
+        type(head) in NEIGHBORS
+        and head.weights in ("uniform", "distance")
         and head.metric in ("minkowski", "euclidean")
         and head.p == 2
         and head.metric_params is None
