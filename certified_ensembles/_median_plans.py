@@ -14,6 +14,18 @@ from ._members import MedianMembers
 _N_DRAWS = 32
 
 
+def best_of(plan, scores, budget):
+    """Return the smallest number of partitions that scores best at one budget of a plan."""
+    column = np.flatnonzero(plan.budgets == budget)
+    if not len(column):
+        raise ValueError(
+            f"budget={budget!r} is not among the budgets of this plan: pass it to "
+            "plan_partitions, as one of `budgets`."
+        )
+    score = scores[:, column[0]]
+    return int(plan.n_partitions[score == score.max()].min())
+
+
 class MedianPlan(NamedTuple):
     """What to expect of each number of partitions of a regressor: estimates, not certificates.
 
@@ -60,14 +72,7 @@ class MedianPlan(NamedTuple):
         n_partitions : int
             The smallest of the best.
         """
-        column = np.flatnonzero(self.budgets == budget)
-        if not len(column):
-            raise ValueError(
-                f"budget={budget!r} is not among the budgets of this plan: pass it to "
-                "plan_partitions, as one of `budgets`."
-            )
-        score = self.certified_within[:, column[0]]
-        return int(self.n_partitions[score == score.max()].min())
+        return best_of(self, self.certified_within, budget)
 
 
 class MedianPlanner:

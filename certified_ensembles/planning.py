@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from ._data.containers import as_table
 from ._data.training_rows import TrainingRows
 from ._jobs import progress
-from ._median_plans import MedianPlan, MedianPlanner
+from ._median_plans import MedianPlan, MedianPlanner, best_of
 from ._members import PartitionMembers, count_votes
 from .certificates.plurality import plurality_radius
 
@@ -85,14 +85,7 @@ class PartitionPlan(NamedTuple):
         n_partitions : int
             The smallest of the best.
         """
-        column = np.flatnonzero(self.budgets == budget)
-        if not len(column):
-            raise ValueError(
-                f"budget={budget!r} is not among the budgets of this plan: pass it to "
-                "plan_partitions, as one of `budgets`."
-            )
-        score = self.certified_accuracy[:, column[0]]
-        return int(self.n_partitions[score == score.max()].min())
+        return best_of(self, self.certified_accuracy, budget)
 
 
 def plan_partitions(
