@@ -7,7 +7,6 @@ import types
 import numpy as np
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 
 
 def parts_of(estimator, frozen=True):
@@ -66,32 +65,28 @@ def seeded_clones(estimator, seeds):
         yield member
 
 
-def _copies_do(estimator):
-    """Say whether an estimator and its steps are scikit-learn's own and hold constants alone."""
-    if not type(estimator).__module__.startswith("sklearn."):
+def _copies_do(value):
+    """Say whether an estimator consists of scikit-learn's own parts and of constants alone."""
+    if isinstance(value, _CONSTANT):
+        return True
+    if type(value) in (list, tuple):
+        return all(map(_copies_do, value))
+    ours = type(value).__module__.startswith("sklearn.") and hasattr(value, "get_params")
+    if not ours or isinstance(value, type | FrozenEstimator):
         return False
-    params = dict(vars(estimator))
-    steps = params.pop("steps") if type(estimator) is Pipeline else []
-    plain = all(map(_is_constant, params.values()))
-    return plain and all(_is_constant(step) or _copies_do(step) for _, step in steps)
+    return all(map(_copies_do, vars(value).values()))
 
 
-def _is_constant(value):
-    return isinstance(value, _CONSTANT) or (
-        isinstance(value, tuple) and all(isinstance(v, _CONSTANT) for v in value)
-    )
-
-
-def _seeded_copy(estimator, seed):
-    copy = object.__new__(type(estimator))
-    vars(copy).update(vars(estimator))
-    if hasattr(copy, "random_state"):
-        copy.random_state = seed
-    if type(copy) is Pipeline:
-        copy.steps = [
-            (name, step if _is_constant(step) else _seeded_copy(step, seed))
-            for name, step in copy.steps
-        ]
+def _seeded_copy(value, seed):
+    """Return a copy of an estimator, with its seed in every part; of lists of parts as well."""
+    if isinstance(value, _CONSTANT):
+        return value
+    if type(value) in (list, tuple):
+        return type(value)([_seeded_copy(part, seed) for part in value])
+    copy = object.__new__(type(value))
+    own = vars(copy)
+    for name, part in vars(value).items():
+        own[name] = seed if name == "random_state" else _seeded_copy(part, seed)
     return copy
 
 

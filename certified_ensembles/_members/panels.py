@@ -37,7 +37,7 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     TunedThresholdClassifierCV,
 )
-from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import (
     KNeighborsClassifier,
@@ -52,7 +52,7 @@ from sklearn.semi_supervised import (
     LabelSpreading,
     SelfTrainingClassifier,
 )
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC, NuSVC
 
 from .._data.blocks import BLOCK_ROWS
 from .constant import ConstantMember
@@ -137,6 +137,7 @@ _INNER = {
     GridSearchCV: ("estimator", "best_estimator_"),
     OneVsOneClassifier: ("estimator", "estimators_"),
     OneVsRestClassifier: ("estimator", "estimators_"),
+    OutputCodeClassifier: ("estimator", "estimators_"),
     RandomizedSearchCV: ("estimator", "best_estimator_"),
     SelfTrainingClassifier: ("estimator", "estimator_"),
     StackingClassifier: ("estimators", "estimators_", "final_estimator_"),
@@ -191,24 +192,25 @@ def in_panels(member, checked=False):
     kind = type(member)
     if kind in _WEIGHTS:
         return _copy(member, {_WEIGHTS[kind]: _as_panels}, _unchecked(kind) if checked else kind)
-    if kind is GaussianNB:
+    if kind in (GaussianNB, NuSVC, SVC):
         return _copy(member, {}, _unchecked(kind)) if checked else member
     if kind is DummyClassifier:  # one that draws nothing: a generator takes longer than its answer
         return _copy(member, {"random_state": lambda _: None})
     if kind is Pipeline:
         last = in_panels(member.steps[-1][1])
         return _copy(member, {"steps": lambda steps: [*steps[:-1], (steps[-1][0], last)]})
-    if kind in NEIGHBORS and member._fit_method == "brute":
-        if type(member._fit_X) is not np.ndarray:
-            return member  # sparse rows are multiplied one by one
-        tree = _Distances(member._fit_X)
-        return _copy(member, {"_fit_method": lambda _: "kd_tree", "_tree": lambda _: tree})
+    if kind in NEIGHBORS:
+        return _neighbors(member, checked)
     if kind is GaussianProcessClassifier:
-        return _copy(member, {"base_estimator_": _gaussian_process})
+        kind = _unchecked(kind) if checked else kind
+        return _copy(member, {"base_estimator_": _gaussian_process}, kind)
     if kind in _PROPAGATE:
         return _copy(member, {"label_distributions_": _as_panels}, _propagation(kind))
     if kind in _INNER:
-        return _copy(member, dict.fromkeys(_INNER[kind][1:], _each))
+        _, first, *behind = _INNER[kind]
+        # These get the same rows, or some of their columns; what stands behind gets answers.
+        changes = {first: functools.partial(_each, checked=checked)}
+        return _copy(member, changes | dict.fromkeys(behind, _each))
     return member
 
 
@@ -275,13 +277,84 @@ class _NetUnchecked:
         return super()._forward_pass_fast(X, check_input=False)
 
 
+class _DiscriminantUnchecked:
+    """A quadratic discriminant that takes rows as they are."""
+
+    def _decision_function(self, X):
+        parts = zip(self.means_, self.rotations_, self.scalings_, strict=True)
+        squares = [np.sum(((X - m) @ (R * S**-0.5)) ** 2, axis=1) for m, R, S in parts]
+        logs = np.array([np.log(S).sum() for S in self.scalings_])
+        return -0.5 * (np.stack(squares, axis=1) + logs) + np.log(self.priors_)
+
+
+class _VectorsUnchecked:
+    """Support vectors that take rows as they are."""
+
+    def _validate_for_predict(self, X):
+        if self._sparse:
+            return super()._validate_for_predict(X)
+        return np.ascontiguousarray(X)
+
+
+class _ProcessUnchecked:
+    """A Gaussian process that takes rows as they are."""
+
+    def predict(self, X):
+        return self.base_estimator_.predict(X)
+
+
+class _NeighborsUnchecked:
+    """Neighbours that are looked for in rows as they are."""
+
+    def kneighbors(self, X, return_distance=True):
+        return self._tree.query(X, self.n_neighbors, return_distance)
+
+    def radius_neighbors(self, X):
+        near, distances = self._tree.query_radius(X, self.radius, True, sort_results=False)
+        return distances, near
+
+
+class _VotingNeighborsUnchecked(_NeighborsUnchecked):
+    """Neighbours that have a vote each: counted class by class, not sorted row by row."""
+
+    def predict(self, X):
+        if self.weights != "uniform" or self.outputs_2d_:
+            return super().predict(X)
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+_UNCHECKED = {
+    "coef_": _LinearUnchecked,
+    "coefs_": _NetUnchecked,
+    "feature_log_prob_": _BayesUnchecked,
+    "rotations_": _DiscriminantUnchecked,
+    GaussianNB: _BayesUnchecked,
+    GaussianProcessClassifier: _ProcessUnchecked,
+    NuSVC: _VectorsUnchecked,
+    SVC: _VectorsUnchecked,
+    **dict.fromkeys(NEIGHBORS, _NeighborsUnchecked),
+    KNeighborsClassifier: _VotingNeighborsUnchecked,
+}
+
+
 @functools.cache
 def _unchecked(kind):
-    """Return the class of a member that does not look at its rows, where there is one."""
-    bases = {"coef_": _LinearUnchecked, "feature_log_prob_": _BayesUnchecked}
-    bases |= {"coefs_": _NetUnchecked, None: _BayesUnchecked}
-    base = bases.get(_WEIGHTS.get(kind))
-    return kind if base is None else type(kind)(kind.__name__, (base, kind), {})
+    """Return the class of a member that does not look at its rows."""
+    return type(kind)(kind.__name__, (_UNCHECKED[_WEIGHTS.get(kind, kind)], kind), {})
+
+
+def _neighbors(member, checked):
+    """Return neighbours whose distances are taken in panels, where they do not stand in a tree."""
+    kind, changes = type(member), {}
+    if type(member._fit_X) is not np.ndarray:
+        return member  # sparse rows are multiplied one by one
+    if member._fit_method == "brute":
+        tree = _Distances(member._fit_X)
+        changes = {"_fit_method": lambda _: "kd_tree", "_tree": lambda _: tree}
+    # Where more neighbours are wanted than there are, scikit-learn has an error to raise.
+    if checked and (getattr(member, "n_neighbors", None) or 0) <= member.n_samples_fit_:
+        kind = _unchecked(kind)
+    return _copy(member, changes, kind)
 
 
 def _as_panels(weights):
@@ -290,30 +363,34 @@ def _as_panels(weights):
     return weights.view(Panels) if type(weights) is np.ndarray else weights
 
 
-def _each(inner):
+def _each(inner, checked=False):
     if isinstance(inner, list | tuple):
-        return [_each(part) for part in inner]
+        return [_each(part, checked) for part in inner]
     if hasattr(inner, "calibrators"):
-        return _copy(inner, {"estimator": in_panels})
-    return in_panels(inner)
+        return _copy(inner, {"estimator": functools.partial(in_panels, checked=checked)})
+    return in_panels(inner, checked)
 
 
 def _smallest(values, k):
     """Return the places of the k smallest values of each row, earlier ones at ties."""
     last = np.partition(values, k - 1, axis=1)[:, k - 1 : k]
-    chosen, ties = values < last, values == last
-    rest = k - chosen.sum(axis=1, keepdims=True)
-    chosen |= ties & (ties.cumsum(axis=1) <= rest)
-    return chosen.nonzero()[1].reshape(len(values), k)
+    chosen = values <= last
+    tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)
+    if len(tied):
+        ties = values[tied] == last[tied]
+        chosen[tied] ^= ties
+        rest = k - np.count_nonzero(chosen[tied], axis=1)[:, None]
+        chosen[tied] |= ties & (ties.cumsum(axis=1) <= rest)
+    return (np.flatnonzero(chosen) % values.shape[1]).reshape(len(values), k)
 
 
 class _Distances:
     """What stands in the place of a tree: Euclidean distances to training rows, in panels."""
 
     def __init__(self, X):
-        X = X.astype(np.float64)
+        X = X.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
-            self._weights, self._squares = -2 * X.T, np.vecdot(X, X)
+            self._weights, self._squares = X.T, np.vecdot(X, X)
 
     def _squared(self, X):
         """Yield squared distances of some rows at a time, of shape (n_rows, n_train)."""
@@ -321,6 +398,7 @@ class _Distances:
             rows = np.asarray(X[start : start + BLOCK_ROWS], dtype=np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 squares = panel_product(rows, self._weights)
+                squares *= -2  # to the bit what it is to multiply by twice the weights
                 squares += self._squares
                 squares += np.vecdot(rows, rows)[:, None]
                 np.maximum(squares, 0, out=squares)
@@ -339,10 +417,16 @@ class _Distances:
     def query_radius(self, X, radius, return_distance, sort_results):
         """Return the rows within a radius, and their distances."""
         found = np.empty((2, len(X)), dtype=object)
-        parts = (row for squares in self._squared(X) for row in squares)
-        for i, squares in enumerate(parts):
-            near = np.flatnonzero(squares <= radius * radius)
-            found[0, i], found[1, i] = near, np.sqrt(squares[near])
+        start = 0
+        for squares in self._squared(X):
+            within = squares <= radius * radius
+            near = within.nonzero()[1]
+            ends = np.count_nonzero(within, axis=1).cumsum().tolist()
+            parts = list(map(slice, [0, *ends], ends))
+            rows = slice(start, start := start + len(squares))
+            for kind, values in enumerate((near, np.sqrt(squares[within]))):
+                own = map(values.__getitem__, parts)
+                found[kind, rows] = np.fromiter(own, dtype=object, count=len(squares))
         return found[0], found[1]
 
 

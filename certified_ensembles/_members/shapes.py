@@ -38,6 +38,7 @@ from sklearn.linear_model import (
     SGDClassifier,
     SGDRegressor,
 )
+from sklearn.multiclass import OutputCodeClassifier
 from sklearn.naive_bayes import (
     BernoulliNB,
     CategoricalNB,
@@ -113,11 +114,21 @@ _CELL_BY_CELL = {
 } | _KEEP
 
 
-def fewest_rows(estimator):
+def fewest_rows(estimator, dense=False):
     """Return n such that a row in a block of a multiple of n gets the same bits in any company.
 
-    None if nothing is known of the estimator. By types and parameters alone, from lists of
-    which the tests prove every entry.
+    By types and parameters alone, from lists of which the tests prove every entry.
+
+    Parameters
+    ----------
+    estimator : estimator
+    dense : bool, default=False
+        Whether members certainly get rows that are no sparse matrix.
+
+    Returns
+    -------
+    n : int or None
+        None if nothing is known of the estimator.
     """
     steps = [step for _, step in estimator.steps] if type(estimator) is Pipeline else [estimator]
     sparse = False
@@ -128,24 +139,27 @@ def fewest_rows(estimator):
             sparse = True
         elif not _keeps_rows_apart(step) or (sparse and type(step) not in _KEEP):
             return None
+        dense = dense and type(step) not in (ColumnTransformer, OneHotEncoder)
     head = steps[-1]
     if sparse:
         return 1 if type(head) in _ANY_ROWS | _SPARSE_ROWS else None
-    return _fewest_of_head(head)
+    return _fewest_of_head(head, dense)
 
 
-def _fewest_of_head(head):
+def _fewest_of_head(head, dense):
     if type(head) in _ANY_ROWS or _has_named_kernel(head) or _answers_alike(head):
         return 1
     if type(head) is GaussianNB or multiplies_in_panels(head):
         return _SEVERAL_ROWS
     if _looks_for_neighbors(head):
-        return BLOCK_ROWS
+        return _SEVERAL_ROWS if dense else BLOCK_ROWS
     inner = inner_estimators(head)
     if inner is None:
         return None
-    fewest = [fewest_rows(part) for part in inner]
-    return None if None in fewest else max([_SEVERAL_ROWS, *fewest])
+    # Codes of classes are looked up like neighbours, in scikit-learn's own blocks of rows.
+    own = BLOCK_ROWS if type(head) is OutputCodeClassifier else _SEVERAL_ROWS
+    fewest = [fewest_rows(part, dense) for part in inner]
+    return None if None in fewest else max([own, *fewest])
 
 
 def _has_named_kernel(head):
@@ -158,7 +172,10 @@ def _answers_alike(head):
 
 
 def _looks_for_neighbors(head):
-    """Say whether distances are taken in scikit-learn's own blocks of rows."""
+    """Say whether Euclidean distances to training rows decide.
+
+    Those to dense rows are taken in panels, those to sparse rows in scikit-learn's own blocks.
+    """
     return (
         type(head) in NEIGHBORS
         and head.weights in ("uniform", "distance")

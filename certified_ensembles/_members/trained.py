@@ -46,7 +46,7 @@ class TrainedMembers(BaseMembers):
     def __init__(self, estimator, *, n_seeds=1, memory=None, categorical=None, on_error=None):
         self.n_seeds, self.on_error = n_seeds, on_error
         self.spec = MemberSpec.of(estimator, memory, categorical, self.is_regression)
-        self.fewest = fewest_rows(estimator)
+        self.fewest, self.fewest_dense = (fewest_rows(estimator, dense) for dense in (False, True))
         self.shared_rows = self.fewest is not None and leaves_rows_alone(estimator)
 
     @property
@@ -117,7 +117,9 @@ class TrainedMembers(BaseMembers):
     def _ask(self, ask, X, *given, **how):
         """Return what ``ask(members, *given, X, **how)`` yields about test rows."""
         members, views = self._asked()
-        how |= {"steps": self.steps, "views": views, "fewest": self.fewest}
+        sparse = any(view.container.kind == "csr" for view in views if view is not None)
+        fewest = self.fewest if sparse else self.fewest_dense
+        how |= {"steps": self.steps, "views": views, "fewest": fewest}
         how |= {"on_error": self.on_error, "steps_seed": self.steps_seed}
         how["shared_rows"] = self.shared_rows
         # Members whose answers are the same bits in any company draw nothing.

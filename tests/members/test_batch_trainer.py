@@ -7,7 +7,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -226,6 +228,8 @@ def test_the_way_of_training_is_decided_by_the_estimator_alone(estimator, batche
         SVC(random_state=np.random.RandomState(3)),
         make_pipeline(StandardScaler(), SGDClassifier()),
         make_pipeline(make_pipeline("passthrough", PCA(2)), MinMaxScaler((0, 2)), GaussianNB()),
+        OneVsRestClassifier(SGDClassifier()),
+        VotingClassifier([("a", SGDClassifier()), ("b", BaggingClassifier(SGDClassifier()))]),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )

@@ -172,6 +172,7 @@ AROUND = [
     RandomizedSearchCV(RidgeClassifier(), {"alpha": [1.0]}, n_iter=1, cv=2),
     OneVsOneClassifier(LogisticRegression()),
     OneVsRestClassifier(LinearSVC()),
+    OutputCodeClassifier(LogisticRegression(), random_state=0),
     SelfTrainingClassifier(GaussianNB()),
     StackingClassifier([("a", GaussianNB()), ("b", LogisticRegression())], cv=2),
     VotingClassifier([("a", GaussianNB()), ("b", LogisticRegression())]),
@@ -244,7 +245,7 @@ def rows_of(data, index):
 @pytest.mark.parametrize(("estimator", "data"), ROWS, ids=[str(clf)[:60] for clf, _ in ROWS])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_row_is_answered_by_the_same_bits_in_blocks_of_any_length(estimator, data):
-    fewest = fewest_rows(estimator)
+    fewest = fewest_rows(estimator, dense=True)
     assert fewest is not None
     member = clone(estimator).fit(rows_of(data, np.arange(300)), Y[:300])
     assert_same_bits_in_any_company(member, data, fewest)
@@ -254,7 +255,7 @@ def test_a_row_is_answered_by_the_same_bits_in_blocks_of_any_length(estimator, d
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_row_is_answered_by_the_same_bits_where_the_sign_decides(estimator):
     member = clone(estimator).fit(X[:300], Y[:300] > 0)
-    assert_same_bits_in_any_company(member, X, fewest_rows(estimator))
+    assert_same_bits_in_any_company(member, X, fewest_rows(estimator, dense=True))
 
 
 def assert_same_bits_in_any_company(member, data, fewest):
@@ -297,7 +298,6 @@ def test_every_entry_of_the_list_is_tried():
         GaussianProcessClassifier(DotProduct()),
         LabelPropagation(kernel="knn"),
         DummyClassifier(strategy="stratified"),
-        OutputCodeClassifier(LogisticRegression()),
         make_pipeline(FunctionTransformer(), DecisionTreeClassifier()),
         make_pipeline(CountVectorizer(tokenizer=str.split), MultinomialNB()),
         make_pipeline(CountVectorizer(), StandardScaler(with_mean=False), MultinomialNB()),
@@ -449,7 +449,9 @@ def test_labels_that_a_member_may_not_vote_for_have_no_code(classes):
     [
         KNeighborsClassifier(5),
         KNeighborsRegressor(5),
+        KNeighborsClassifier(5, weights="distance"),
         RadiusNeighborsClassifier(30.0, outlier_label=2),
+        RadiusNeighborsClassifier(99.0),  # all rows have as many neighbours
         RadiusNeighborsRegressor(40.0),
     ],
     ids=str,
@@ -458,8 +460,19 @@ def test_neighbors_in_panels_are_those_of_the_member(head):
     # Whole numbers have exact distances, so that ties are the same; far rows have none.
     rows = RNG.integers(-9, 10, (60, 20)).astype(np.float64)
     member = clone(head).set_params(algorithm="brute").fit(rows[:30], Y[:30])
-    np.testing.assert_allclose(in_panels(member).predict(rows), member.predict(rows))
     far = rows[:5].copy()
     far[2] = 1e300
     hostile = clone(member).fit(far, Y[:5])
-    np.testing.assert_allclose(in_panels(hostile).predict(far[:2]), hostile.predict(far[:2]))
+    for checked in (False, True):
+        for own, asked in ((member, rows), (hostile, far[:2])):
+            for one, other in zip(
+                answers(in_panels(own, checked), asked), answers(own, asked), strict=True
+            ):
+                np.testing.assert_allclose(one, other)
+
+
+def test_more_neighbors_than_rows_stay_an_error():
+    member = KNeighborsClassifier(9, algorithm="brute").fit(X[:5], Y[:5])
+    for checked in (False, True):
+        with pytest.raises(ValueError, match="n_neighbors"):
+            in_panels(member, checked).predict(X[:8])
