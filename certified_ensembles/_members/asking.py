@@ -23,6 +23,7 @@ from .failures import answers_or_missing, mended_blocks, noting_failures, shaped
 from .panels import all_in_panels
 from .stored import StoredMembers, without_steps
 from .trees import never_writes, with_checked_rows
+from .words import with_shared_words
 
 # Bytes of answers and rows at once, and of a row of whose size little is known: a text, say.
 _SPAN_BYTES, _OTHER_ROW_BYTES = 1 << 27, 1 << 10
@@ -337,6 +338,7 @@ def _ask(
     missing, out = silent.missing, silent.of(len(blocks), size, len(voters))
     stored = isinstance(voters, StoredMembers)  # nets, each loaded when it is its turn
     if not stored:
+        voters = with_shared_words(voters)
         given, (voters, blocks) = voters, with_checked_rows(voters, blocks)
         if voters is not given:  # trees, which draw nothing: other threads may have the generators
             seeds = None

@@ -191,26 +191,26 @@ def in_panels(member, checked=False):
     """
     kind = type(member)
     if kind in _WEIGHTS:
-        return _copy(member, {_WEIGHTS[kind]: _as_panels}, _unchecked(kind) if checked else kind)
+        return copy_of(member, {_WEIGHTS[kind]: _as_panels}, _unchecked(kind) if checked else kind)
     if kind in (GaussianNB, NuSVC, SVC):
-        return _copy(member, {}, _unchecked(kind)) if checked else member
+        return copy_of(member, {}, _unchecked(kind)) if checked else member
     if kind is DummyClassifier:  # one that draws nothing: a generator takes longer than its answer
-        return _copy(member, {"random_state": lambda _: None})
+        return copy_of(member, {"random_state": lambda _: None})
     if kind is Pipeline:
         last = in_panels(member.steps[-1][1])
-        return _copy(member, {"steps": lambda steps: [*steps[:-1], (steps[-1][0], last)]})
+        return copy_of(member, {"steps": lambda steps: [*steps[:-1], (steps[-1][0], last)]})
     if kind in NEIGHBORS:
         return _neighbors(member, checked)
     if kind is GaussianProcessClassifier:
         kind = _unchecked(kind) if checked else kind
-        return _copy(member, {"base_estimator_": _gaussian_process}, kind)
+        return copy_of(member, {"base_estimator_": _gaussian_process}, kind)
     if kind in _PROPAGATE:
-        return _copy(member, {"label_distributions_": _as_panels}, _propagation(kind))
+        return copy_of(member, {"label_distributions_": _as_panels}, _propagation(kind))
     if kind in _INNER:
         _, first, *behind = _INNER[kind]
         # These get the same rows, or some of their columns; what stands behind gets answers.
         changes = {first: functools.partial(_each, checked=checked)}
-        return _copy(member, changes | dict.fromkeys(behind, _each))
+        return copy_of(member, changes | dict.fromkeys(behind, _each))
     return member
 
 
@@ -245,7 +245,8 @@ def _is_constant(member):
     return isinstance(member, ConstantMember | None)
 
 
-def _copy(member, changes, kind=None):
+def copy_of(member, changes, kind=None):
+    """Return a copy of an estimator, some attributes put through functions, in another class."""
     copy = object.__new__(kind or type(member))
     own = vars(copy)
     own.update(vars(member))
@@ -354,7 +355,7 @@ def _neighbors(member, checked):
     # Where more neighbours are wanted than there are, scikit-learn has an error to raise.
     if checked and (getattr(member, "n_neighbors", None) or 0) <= member.n_samples_fit_:
         kind = _unchecked(kind)
-    return _copy(member, changes, kind)
+    return copy_of(member, changes, kind)
 
 
 def _as_panels(weights):
@@ -367,7 +368,7 @@ def _each(inner, checked=False):
     if isinstance(inner, list | tuple):
         return [_each(part, checked) for part in inner]
     if hasattr(inner, "calibrators"):
-        return _copy(inner, {"estimator": functools.partial(in_panels, checked=checked)})
+        return copy_of(inner, {"estimator": functools.partial(in_panels, checked=checked)})
     return in_panels(inner, checked)
 
 
@@ -432,8 +433,8 @@ class _Distances:
 
 def _gaussian_process(process):
     if type(process) is OneVsRestClassifier:
-        return _copy(process, {"estimators_": lambda own: list(map(_gaussian_process, own))})
-    return _copy(process, {}, _process_in_panels(type(process)))
+        return copy_of(process, {"estimators_": lambda own: list(map(_gaussian_process, own))})
+    return copy_of(process, {}, _process_in_panels(type(process)))
 
 
 @functools.cache

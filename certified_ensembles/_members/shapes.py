@@ -135,7 +135,7 @@ def fewest_rows(estimator, dense=False):
     for step in steps[:-1]:
         if step is None or step == "passthrough":
             continue
-        if type(step) in _TO_SPARSE and _own_words_alone(step):
+        if type(step) in _TO_SPARSE and own_words_alone(step):
             sparse = True
         elif not _keeps_rows_apart(step) or (sparse and type(step) not in _KEEP):
             return None
@@ -193,7 +193,7 @@ def leaves_rows_alone(estimator):
     return all(map(leaves_rows_alone, inner_estimators(steps[-1]) or []))
 
 
-def _own_words_alone(vectorizer):
+def own_words_alone(vectorizer):
     """Say whether no function of the caller's takes part, which might look at several texts."""
     names = ("analyzer", "tokenizer", "preprocessor")
     return not any(callable(getattr(vectorizer, name)) for name in names)
