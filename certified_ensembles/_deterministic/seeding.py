@@ -85,8 +85,12 @@ def _seeded_copy(value, seed):
         return type(value)([_seeded_copy(part, seed) for part in value])
     copy = object.__new__(type(value))
     own = vars(copy)
+    own.update(vars(value))
     for name, part in vars(value).items():
-        own[name] = seed if name == "random_state" else _seeded_copy(part, seed)
+        if not isinstance(part, _CONSTANT):
+            own[name] = _seeded_copy(part, seed)
+    if "random_state" in own:
+        own["random_state"] = seed
     return copy
 
 

@@ -120,8 +120,10 @@ def _are_finite_numbers(X):
     if not is_numeric or 0 in X.shape:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
-        # A sum costs less than a look at each number; finite ones may overflow.
-        suspicious = not np.isfinite(X.sum(dtype=np.float64))
+        # A sum costs less than a look at each number, and one of squares less than a plain one;
+        # finite ones may overflow.
+        double = X.dtype == np.float64 and X.flags.c_contiguous
+        suspicious = not np.isfinite(np.vdot(X, X) if double else X.sum(dtype=np.float64))
     return not suspicious or bool(np.isfinite(X).all())
 
 
