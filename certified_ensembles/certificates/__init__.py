@@ -9,6 +9,7 @@ from .collective import (
 from .finite import finite_aggregation_radius, finite_run_off_radius
 from .finite_targets import finite_target_radius, finite_top_k_radius
 from .flips import flips_from_margin
+from .grid import block_frontier, grid_frontier
 from .knapsack import priced_plurality_radius, turning_prices
 from .linear import linear_smoother_radius, linear_smoother_winner
 from .linear_interval import linear_smoother_interval, linear_smoother_interval_radius
@@ -28,6 +29,7 @@ from .windows import survives_members, window_radius
 __all__ = [
     "CollectiveCertificate",
     "ablation_poisoned_probability",
+    "block_frontier",
     "chernoff_log_error",
     "collective_run_off_survivors",
     "collective_survivors",
@@ -36,6 +38,7 @@ __all__ = [
     "finite_target_radius",
     "finite_top_k_radius",
     "flips_from_margin",
+    "grid_frontier",
     "linear_smoother_interval",
     "linear_smoother_interval_radius",
     "linear_smoother_radius",

@@ -5,10 +5,8 @@ from numbers import Integral
 import numpy as np
 
 from ._inputs import count_votes, row_blocks
+from ._rivals import nearest_rivals, powers
 from .finite import check_ballots
-
-# A rival that nobody votes for; abstentions are -1.
-_PHANTOM = -2
 
 
 def survives_members(ballots, members, n_classes, *, open_set=False):
@@ -186,29 +184,17 @@ def _check_members(members, n_members):
 def _lower(radius, ballots, votes, question, open_set):
     """Lower the radii of some test rows, in place, to what each rival leaves."""
     width, newest, _ = question
-    classes, every = np.arange(votes.shape[1]), np.arange(len(votes))
     winner = votes.argmax(axis=1)
-    most = votes.max(axis=1)
     if ballots.dtype.kind == "u":  # no phantom is among these
         ballots = ballots.astype(np.int64)
-    gaps = most[:, None] - votes - (classes < winner[:, None])
-    gaps[every, winner] = np.iinfo(gaps.dtype).max
-    # The nearest rivals first: they leave little to look at for the others.
-    rivals = np.argsort(gaps, axis=1, kind="stable")[:, :-1]
-    gaps = np.take_along_axis(gaps, rivals, axis=1)
-    if open_set:
-        rivals = np.insert(rivals, 0, _PHANTOM, axis=1)
-        gaps = np.insert(gaps, 0, most - 1, axis=1)
+    rivals, gaps = nearest_rivals(votes, winner, open_set)
     reach = 0 if newest else width - 1
     for rival, gap in zip(rivals.T, gaps.T, strict=True):
         # So many members cannot take as much as the gap, whatever they vote for today.
         open_rows = np.flatnonzero(2 * (radius + reach) > gap)
         if len(open_rows) == 0:
             continue
-        f, c, b = ballots[open_rows], winner[open_rows, None], rival[open_rows, None]
-        c, b = c.astype(f.dtype), b.astype(f.dtype)  # equal types compare five times as fast
-        power = (f == c).view(np.int8) - (f == b).view(np.int8)
-        power += np.int8(1)
+        power = powers(ballots[open_rows], winner[open_rows], rival[open_rows])
         survived = _survived(power, gap[open_rows], *question)
         radius[open_rows] = np.minimum(radius[open_rows], np.maximum(survived, 0))
 
