@@ -28,6 +28,8 @@ _UNITS = {
 # What one operation is where not rows are counted, by what decided the partitions.
 _OWNERS = {"source": "hostile sources", "period": "hostile periods"}
 _ANNOTATORS = "hostile annotators"
+# What one operation is where members see blocks of columns.
+_COLUMNS = {"columns": "hostile columns", "words": "hostile words"}
 _NO_UNIT = "poisoning operations"
 _YLABEL, _DASHED = "Certified accuracy", "(dashed: clean accuracy)"
 _HEIGHTS = np.linspace(0.04, 0.96, 47)  # where a name may stand beside its curve
@@ -303,6 +305,17 @@ class CertifiedAccuracyDisplay:
 
 def unit_of(ensemble, threat):
     """Return what one operation is for a fitted ensemble."""
+    unit = column_unit_of(ensemble)
+    return row_unit_of(ensemble, threat) if unit is None else unit
+
+
+def column_unit_of(ensemble):
+    """Return what one operation on columns is; None where an ensemble certifies rows alone."""
+    return _COLUMNS.get(getattr(ensemble, "_column_unit", None))
+
+
+def row_unit_of(ensemble, threat):
+    """Return what one operation on rows is for a fitted ensemble."""
     unit = None
     if threat not in TIME_THREATS:
         unit = _OWNERS.get(getattr(ensemble, "partitioned_by_", None))

@@ -5,6 +5,7 @@ Of numbers: how many provably stay within a tolerance of the truth, and between 
 
 from ._accuracy import (
     certified_accuracy_curve,
+    certified_accuracy_frontier,
     certified_accuracy_score,
     median_certified_radius,
 )
@@ -17,6 +18,7 @@ from ._scorers import make_certified_accuracy_scorer, make_certified_tolerance_s
 
 __all__ = [
     "certified_accuracy_curve",
+    "certified_accuracy_frontier",
     "certified_accuracy_score",
     "certified_tolerance_curve",
     "certified_tolerance_score",

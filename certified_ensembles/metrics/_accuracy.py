@@ -125,6 +125,66 @@ def certified_accuracy_curve(y_true, y_pred, radius, *, sample_weight=None):
     return np.arange(largest + 2, dtype=np.int64), accuracies
 
 
+def certified_accuracy_frontier(y_true, y_pred, frontier, *, sample_weight=None):
+    """Certified accuracy at every number of poisoned rows and of columns.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,)
+        True labels.
+    y_pred : array-like of shape (n_samples,)
+        Predicted labels.
+    frontier : array-like of shape (n_samples, n_budgets), int
+        The columns that each prediction survives beside 0, 1, 2, ... poisoned rows, as from
+        ``frontier`` of an ensemble; -1 where none.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Non-negative weights of the rows.
+
+    Returns
+    -------
+    accuracies : ndarray of shape (n_row_budgets, n_column_budgets), float64
+        Entry ``[r, s]`` is the share of rows that are predicted right and stay so under r
+        poisoned rows and s columns at once, between 0 and 1. It rises along neither axis. It ends
+        with the first s at which nothing is certified, and with the first such r, or with the last
+        budget of the frontier.
+
+    Raises
+    ------
+    TypeError
+        If `frontier` is not integer.
+    ValueError
+        If the shapes differ, or an entry is below -1.
+
+    See Also
+    --------
+    certified_accuracy_curve : The same for one kind of operation.
+
+    Examples
+    --------
+    >>> from certified_ensembles.metrics import certified_accuracy_frontier
+    >>> frontier = [[2, 0, -1], [1, 1, -1], [0, -1, -1], [3, 2, 1]]
+    >>> certified_accuracy_frontier([0, 1, 1, 0], [0, 1, 1, 1], frontier)
+    array([[0.75, 0.5 , 0.25, 0.  ],
+           [0.5 , 0.25, 0.  , 0.  ],
+           [0.  , 0.  , 0.  , 0.  ]])
+    """
+    frontier = np.asarray(frontier)
+    if frontier.ndim != 2 or frontier.shape[1] == 0:
+        raise ValueError(
+            "frontier must have the shape (n_samples, n_budgets) with at least one budget, got "
+            f"{frontier.shape}. Pass what the ensemble's method frontier returned."
+        )
+    curves = [
+        certified_accuracy_curve(y_true, y_pred, columns, sample_weight=sample_weight)[1]
+        for columns in frontier.T
+    ]
+    accuracies = np.zeros((len(curves), max(map(len, curves))))
+    for row, curve in zip(accuracies, curves, strict=True):
+        row[: len(curve)] = curve
+    n_certified = int(np.count_nonzero(accuracies[:, 0]))
+    return accuracies[: n_certified + 1]
+
+
 def median_certified_radius(y_true, y_pred, radius):
     """Largest budget at which at least half of the rows are right and certified.
 
