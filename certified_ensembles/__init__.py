@@ -19,6 +19,7 @@ from . import (
 )
 from ._certificate import Certificate, CertificateWarning, CertifiedInterval, certify
 from .dpa import DeepPartitionAggregation
+from .feature_partition import FeaturePartitionAggregation
 from .label_flip import LabelFlipSmoothingClassifier
 from .label_noise import LabelNoiseRegressor
 from .regression import DeepPartitionRegressor
@@ -32,6 +33,7 @@ __all__ = [
     "CertifiedInterval",
     "DeepPartitionAggregation",
     "DeepPartitionRegressor",
+    "FeaturePartitionAggregation",
     "LabelFlipSmoothingClassifier",
     "LabelNoiseRegressor",
     "SemiSupervisedDPA",

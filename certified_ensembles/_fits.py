@@ -16,7 +16,8 @@ _MISSING = object()
 _ANSWERS = (
     *("predict", "predict_proba", "predict_log_proba", "decision_function", "kneighbors"),
     *("transform", "inverse_transform", "get_feature_names_out", "forward", "forward_iter"),
-    *("certify", "collective_certify", "certify_interval", "ballots", "vote_counts", "answers"),
+    *("certify", "collective_certify", "certify_interval", "frontier"),
+    *("ballots", "vote_counts", "answers"),
 )
 # Methods that fit and then answer from that very fit.
 _FITS_AND_ANSWERS = ("fit_transform", "fit_predict")

@@ -121,7 +121,8 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
                 f"{failures_in_words(self.errors_, len(self.estimators_))}"
             )
         if known is not None:
-            partition, self.partition_ = self.partition_, np.full(len(known), -1)
+            partition = self.partition_
+            self.partition_ = np.full((len(known), *partition.shape[1:]), -1)
             self.partition_[known] = partition
             words.append(
                 f"{np.count_nonzero(~known)} of {len(known)} rows of X have no canonical form "

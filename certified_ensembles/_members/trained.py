@@ -42,6 +42,7 @@ class TrainedMembers(BaseMembers):
     steps_seed = None
     # Whether targets are numbers, and not labels.
     is_regression = False
+    _fit_members = staticmethod(fit_members)
 
     def __init__(self, estimator, *, n_seeds=1, memory=None, categorical=None, on_error=None):
         self.n_seeds, self.on_error = n_seeds, on_error
@@ -77,7 +78,7 @@ class TrainedMembers(BaseMembers):
         -------
         self : TrainedMembers
         """
-        trained, self.views = fit_members(
+        trained, self.views = self._fit_members(
             self.spec,
             rows.as_given(),
             y,

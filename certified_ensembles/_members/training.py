@@ -103,14 +103,14 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
 
     def calls():
         clones = spec.clones([seeds[i] for i in filled])
-        for chunk in _chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
+        for chunk in chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
             jobs = [job(i, next(clones)) for i in chunk]
             yield chunk, (jobs, by_row, spec, chunk, abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
     bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
     prefer = "threads" if bare_heads else None
-    trained = train_members(_fit_chunk, calls(), filled, len(sizes), n_jobs, verbose, prefer)
+    trained = train_members(fit_chunk, calls(), filled, len(sizes), n_jobs, verbose, prefer)
     trained = trained._replace(members=stored(trained.members, spec.store))
     if common is None:  # nobody is asked in the view of a member that failed
         for i in trained.errors:
@@ -118,7 +118,7 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
     return trained, views
 
 
-def _chunks(members, sizes, width, most_bytes):
+def chunks(members, sizes, width, most_bytes):
     """Yield up to width members in a row, fewer where their rows are large."""
     chunk, total = [], 0
     for member, size in zip(members, sizes, strict=True):
@@ -239,7 +239,7 @@ class Job(NamedTuple):
         return f"{kind}/{content_key(self.recipe.key, *self[1:6])}"
 
 
-def _fit_chunk(jobs, by_row, spec, indices, abstain):
+def fit_chunk(jobs, by_row, spec, indices, abstain):
     """Put each member's rows in canonical order and train, or recall, the members.
 
     Returns
