@@ -180,7 +180,7 @@ def _certify(estimator, X, threat, how, reasons):
     if not isinstance(estimator, Pipeline):
         reasons += _reasons_of_search(estimator, effective)
         return _certify(inner, X, threat, how, reasons)
-    reasons += _reasons_of_steps(estimator, effective)
+    reasons += _reasons_of_steps(estimator, effective, how)
     rows = X
     for _, step in _steps_before_last(estimator):
         # Steps of imbalanced-learn that resample leave test rows alone.
@@ -459,13 +459,16 @@ def _is_estimator(value):
     return hasattr(value, "__sklearn_tags__") and not isinstance(value, type)
 
 
-def _reasons_of_steps(pipeline, threat):
+def _reasons_of_steps(pipeline, threat, how):
     """Return what voids a certificate behind these steps: a message, or nothing."""
+    steps = [leaf for step in _steps_before_last(pipeline) for leaf in _leaves(*step)]
+    ensemble = find_ensemble(pipeline)
+    if hasattr(ensemble, "_reasons_of_steps"):  # it knows of more than rows
+        return ensemble._reasons_of_steps(steps, **how)
     flips_only = threat == "label_flip"
     names = [
         f"{name!r} ({type(part).__name__})"
-        for step_name, step in _steps_before_last(pipeline)
-        for name, part in _leaves(step_name, step)
+        for name, part in steps
         if _learns_from_rows(part) and (not flips_only or _learns_from_labels(part))
     ]
     if not names:

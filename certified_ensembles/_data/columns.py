@@ -40,22 +40,20 @@ def block_table(table, places):
     Returns
     -------
     block : Table
-        Of two axes, its numbers in double precision. `given` is an array, for a hasher of the
-        caller's.
+        Of two axes, its numbers in double precision.
     """
     dense, container = table.dense, table.container
     if dense.ndim > 2:
         pixels = dense.reshape(len(dense), int(np.prod(dense.shape[1:3])), -1)
-        return _with_given(_of_numbers(pixels[:, places].reshape(len(dense), -1), container))
+        return _of_numbers(pixels[:, places].reshape(len(dense), -1), container)
     if not table.coded and sp.issparse(dense) and container.kind == "csr":
-        block = canonical_csr(dense[:, places].astype(np.float64))
-        return Table(block, container, given=block)
+        return Table(canonical_csr(dense[:, places].astype(np.float64)), container)
     container = Container(container.kind, _names_at(container, places))
     own = np.searchsorted(table.dense_places, places[~np.isin(places, list(table.coded))])
     dense = dense[:, own].toarray() if sp.issparse(dense) else dense[:, own]
     numbers = _of_numbers(dense, container)
     if not table.coded:
-        return _with_given(numbers)
+        return numbers
     columns, done = [], 0
     for place in places:
         if place in table.coded:
@@ -65,7 +63,7 @@ def block_table(table, places):
         if columns[-1] is None:
             columns[-1] = numbers.column(done)[0]
         done += 1
-    return _with_given(join_columns(columns, len(table), container))
+    return join_columns(columns, len(table), container)
 
 
 def _names_at(container, places):
@@ -81,15 +79,14 @@ def _of_numbers(values, container):
     return join_columns(coded_columns(values.astype(object)), len(values), container)
 
 
-def _with_given(block):
-    """Return a block with an array of its rows, of objects where some are no doubles."""
-    given = block.numbers()
+def array_of(block):
+    """Return a block as one array, for a hasher of the caller's: of objects if not of doubles."""
+    array = block.numbers()
     if block.coded:
-        given = given.astype(object)
+        array = array.astype(object)
         for place, column in block.coded.items():
-            given[:, place] = column.levels[column.codes]
-    block.given = given
-    return block
+            array[:, place] = column.levels[column.codes]
+    return array
 
 
 def blank_formless(X):

@@ -58,6 +58,11 @@ class ColumnBlocks(NamedTuple):
 
     def split(self, table):
         """Return a table for each block."""
+        if n_features(table) != self.block_of.shape:
+            raise ValueError(
+                f"X has features of shape {n_features(table)}, but the ensemble was fitted on "
+                f"features of shape {self.block_of.shape}: pass rows as in fit."
+            )
         block_of = self.block_of.ravel()
         return [block_table(table, np.flatnonzero(block_of == j)) for j in range(self.n_blocks)]
 
@@ -133,8 +138,8 @@ def _vectorizer_of(estimator, blocks):
     step = estimator.steps[0][1] if type(estimator) is Pipeline and estimator.steps else None
     if type(step) not in _VECTORIZERS:
         raise ValueError(
-            f"X holds texts, and estimator={estimator!r} does not begin with a vectoriser of words "
-            "whose words could be dealt out to blocks: pass make_pipeline(CountVectorizer(), "
+            f"X holds texts, and estimator={estimator!r} does not begin with a vectoriser, whose "
+            "words could be dealt out to blocks: pass make_pipeline(CountVectorizer(), "
             "classifier), or a TfidfVectorizer or HashingVectorizer in its place."
         )
     if blocks is not None:
@@ -152,7 +157,39 @@ def _vectorizer_of(estimator, blocks):
         )
     if step.input != "content":
         raise ValueError(
-            f"input={step.input!r} of {name} reads files, and rows must hold the texts themselves: "
-            "use input='content'."
+            f"input={step.input!r} of {name} reads files, and rows must be the texts themselves. "
+            "Use input='content'."
         )
     return step
+
+
+def reasons_of_steps(steps, n_rows):
+    """Return what voids a certificate of columns behind some steps of a pipeline.
+
+    Parameters
+    ----------
+    steps : list of (str, transformer)
+    n_rows : int
+        The poisoned rows that are asked about as well.
+
+    Returns
+    -------
+    reasons : list of str
+    """
+    unknown = [f"{name!r} ({type(step).__name__})" for name, step in steps if _may_mix(step)]
+    if not unknown:
+        return []
+    rows = "" if not n_rows else ", and learns from no training row"
+    return [
+        f"The certificate is void unless each of {', '.join(unknown)}, which the pipeline runs "
+        f"before the ensemble, makes every column of one column alone{rows}: else one hostile "
+        "column reaches members of several blocks. Put the step inside the base estimator, "
+        "FeaturePartitionAggregation(make_pipeline(step, clf)), where it sees one block."
+    ]
+
+
+def _may_mix(step):
+    """Say whether a step may bring values of several columns, or words, into one."""
+    # Its columns are hashes of words; what a row's norm divides by is made of all of them.
+    words = type(step) is HashingVectorizer and step.norm is None
+    return not (words and step.analyzer == "word" and tuple(step.ngram_range) == (1, 1))
