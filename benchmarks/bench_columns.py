@@ -56,9 +56,13 @@ def words(args):
     if "words" in args.only:
         report("31 blocks", FeaturePartitionAggregation(member, 31, **common), data)
     if "grid" in args.only:
-        for p, b in ((15, 5), (5, 15)):
+        for p, b in args.grids:
             clf = FeaturePartitionAggregation(member, b, n_partitions=p, **common)
             report(f"{p} x {b} (rows x blocks)", clf, data, np.arange(len(X_train)), 5)
+
+
+def _shape(text):
+    return tuple(map(int, text.split("x")))
 
 
 if __name__ == "__main__":
@@ -67,4 +71,5 @@ if __name__ == "__main__":
     parser.add_argument("--n-jobs", type=int, default=2)
     parser.add_argument("--C", type=float, default=1.0)
     parser.add_argument("--only", nargs="+", default=["words", "grid"])
+    parser.add_argument("--grids", nargs="+", type=_shape, default=[(15, 5)], help="15x5: rows")
     words(parser.parse_args())

@@ -459,3 +459,9 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         else:
             columns = np.full(len(changed), self.n_blocks)
         return np.where((left >= 0) & (changed >= 0), columns, -1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Of a table of two columns each member sees one or none.
+        tags.classifier_tags.poor_score = True
+        return tags

@@ -24,6 +24,7 @@ from certified_ensembles import (
     Certificate,
     DeepPartitionAggregation,
     DeepPartitionRegressor,
+    FeaturePartitionAggregation,
     LabelFlipSmoothingClassifier,
     LabelNoiseRegressor,
     SemiSupervisedDPA,
@@ -54,6 +55,9 @@ REGRESSORS = [
 CERTIFYING = [
     *PARTITIONED,
     *REGRESSORS,
+    FeaturePartitionAggregation(),
+    FeaturePartitionAggregation(DecisionTreeClassifier(), 3),
+    FeaturePartitionAggregation(n_blocks=2, n_partitions=2),
     SemiSupervisedDPA(),
     SemiSupervisedDPA(n_partitions=3, representation=StandardScaler()),
     SemiSupervisedDPA(DecisionTreeClassifier(), n_partitions=5, partitioner="content"),

@@ -18,10 +18,12 @@ def n_features(table):
 
 
 def column_names(table):
-    """Return the names of the columns of a frame as texts; None for other containers."""
-    if table.container.kind not in ("pandas", "polars"):
-        return None
-    return [str(name) for name in table.container.names]
+    """Return the names of the columns of a frame; None where they are not texts, as scikit-learn.
+
+    Numbers are what pandas calls columns that have no names.
+    """
+    names = table.container.names if table.container.kind in ("pandas", "polars") else ()
+    return list(names) if len(names) and all(isinstance(name, str) for name in names) else None
 
 
 def block_table(table, places):

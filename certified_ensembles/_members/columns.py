@@ -133,7 +133,7 @@ class ColumnMembers(PartitionMembers):
 
     def ballots(self, X, **how):
         """Yield the ballots of the grid, of shape (n_rows, n_members)."""
-        yield from self._side_by_side("ballots", X, 4 * len(self.seen), -1, (), how)
+        yield from self._side_by_side("ballots", X, 4 * len(self.seen), np.int16(-1), (), how)
 
     def votes(self, X, **how):
         """Yield the votes for every class, of shape (n_rows, n_classes)."""
