@@ -353,6 +353,15 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         by = self.partitioned_by_
         return threat_cost(threat or self._default_threat, "source" if by is None else by)
 
+    def _operation_cost(self, threat):
+        """Return how many members one column reaches, for `collective_certify`."""
+        if threat is not None:
+            raise ValueError(
+                f"threat={threat!r} is about rows, and collective_certify of blocks of columns "
+                "counts columns: leave threat out."
+            )
+        return self.n_partitions
+
     def certify(self, X, threat=None, *, n_rows=0, target=None, top_k=None):
         """Return predictions and the columns, or words, that each provably survives.
 
