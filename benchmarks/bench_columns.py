@@ -1,6 +1,6 @@
-"""How many words, columns or pixels may be hostile, beside poisoned rows? And what does it cost?
+"""How many words may be hostile, beside poisoned rows? And what does it cost?
 
-Enron mails (each body once) by the words in them, MNIST by its pixels, and the seconds that it
+Enron mails (each body once) by the words in them, and the seconds that it
 takes to cut texts into blocks, to train and to certify.
 """
 
