@@ -10,6 +10,7 @@ set is open, the code `n_classes` stands for a label never seen that sorts befor
 
 from .accuracy import empirical_robust_accuracy
 from .ballots import JointAttack, poison_ballots, poison_members
+from .columns import poison_grid, trigger_columns, trigger_words
 from .influence import label_flip_influence
 from .insertions import insert_rows
 from .linear import flip_labels_of_smoother, smallest_flip_attack
@@ -23,7 +24,10 @@ __all__ = [
     "insert_rows",
     "label_flip_influence",
     "poison_ballots",
+    "poison_grid",
     "poison_members",
     "smallest_flip_attack",
     "smallest_ordered_flip_attack",
+    "trigger_columns",
+    "trigger_words",
 ]

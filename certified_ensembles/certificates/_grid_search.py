@@ -60,7 +60,7 @@ def verdicts(grids, gaps, r, s):
         sets of rows, and of columns, to search them.
     """
     said = np.full(len(grids), OPEN, dtype=np.int8)
-    said[_attack(grids, r, s) > gaps] = BROKEN
+    said[strong_lines(grids, r, s)[0] > gaps] = BROKEN
     for flipped in (False, True):
         rest = np.flatnonzero(said == OPEN)
         lines, counts = (grids.transpose(0, 2, 1), (s, r)) if flipped else (grids, (r, s))
@@ -112,27 +112,45 @@ def _raised_bounds(grids, r, s):
     return largest.sum(axis=1) + own // r
 
 
-def _attack(grids, r, s):
-    """Return what some r rows and s columns of each grid cover that are strong together."""
-    strongest = np.zeros(len(grids), dtype=np.int64)
-    for lines, first, second in ((grids, r, s), (grids.transpose(0, 2, 1), s, r)):
-        taken = _largest(lines.sum(axis=2, dtype=np.int32), first)
+def strong_lines(grids, r, s):
+    """Look for r rows and s columns of each grid that cover much together.
+
+    Rows are picked first, then columns beside these, then rows beside those, and so on; and the
+    same with columns first.
+
+    Returns
+    -------
+    covered : ndarray of shape (n_grids,), int32
+        What is covered: no more than the most that can be.
+    rows : ndarray of shape (n_grids, n_rows), bool
+    columns : ndarray of shape (n_grids, n_columns), bool
+    """
+    best = [np.full(len(grids), -1, dtype=np.int32)]
+    best += [np.zeros((len(grids), n), dtype=bool) for n in grids.shape[1:]]
+    for lines, picks, counts in (
+        (grids, best[1:], (r, s)),
+        (grids.transpose(0, 2, 1), best[:0:-1], (s, r)),
+    ):
+        taken = _largest(lines.sum(axis=2, dtype=np.int32), counts[0])
         for _ in range(_ATTACK_ROUNDS):
             covered = np.where(taken[:, :, None], lines, 0).sum(axis=(1, 2), dtype=np.int32)
             left = np.where(taken[:, :, None], 0, lines).sum(axis=1, dtype=np.int32)
-            across = _largest(left, second)
+            across = _largest(left, counts[1])
             covered += np.where(across, left, 0).sum(axis=1)
-            strongest = np.maximum(strongest, covered)
+            better = covered > best[0]
+            for pick, found in zip([best[0], *picks], (covered, taken, across), strict=True):
+                pick[better] = found[better]
             left = np.where(across[:, None, :], 0, lines).sum(axis=2, dtype=np.int32)
-            taken = _largest(left, first)
-    return strongest
+            taken = _largest(left, counts[0])
+    return tuple(best)
 
 
 def _largest(numbers, count):
     """Mark the largest numbers of each row, so many of them."""
     marked = np.zeros(numbers.shape, dtype=bool)
-    places = np.argpartition(-numbers, count - 1, axis=1)[:, :count]
-    np.put_along_axis(marked, places, True, axis=1)
+    if count:
+        places = np.argpartition(-numbers, count - 1, axis=1)[:, :count]
+        np.put_along_axis(marked, places, True, axis=1)
     return marked
 
 

@@ -141,7 +141,7 @@ def test_without_a_search_the_frontier_is_lower_where_it_says_so(monkeypatch):
     np.testing.assert_array_equal(bound[exact], frontier[exact])
     assert (np.diff(bound, axis=1) <= 0).all()
     assert exact[:, 0].all()
-    monkeypatch.setattr(_grid_search, "_attack", lambda grids, *_: np.zeros(len(grids)))
+    monkeypatch.setattr(_grid_search, "strong_lines", lambda grids, *_: (np.zeros(len(grids)),))
     bound, exact = grid_frontier(ballots, *shape, 2, return_exact=True)
     assert (bound <= frontier).all()
     np.testing.assert_array_equal(bound[exact], frontier[exact])
@@ -157,8 +157,12 @@ def test_bounds_attacks_and_searches_enclose_what_is_covered(n_lines):
     most = np.einsum("nij,oij->no", grids.astype(int), owned.astype(int)).max(axis=1)
     assert (_grid_search.cover_bounds(grids, 7)[:, r, s] >= most).all()
     assert (_grid_search._raised_bounds(grids, r, s) >= most).all()
-    attack = _grid_search._attack(grids, r, s)
+    attack, rows, columns = _grid_search.strong_lines(grids, r, s)
     assert (attack <= most).all()
+    assert (rows.sum(axis=1) == r).all()
+    assert (columns.sum(axis=1) == s).all()
+    reached = rows[:, :, None] | columns[:, None, :]
+    np.testing.assert_array_equal(np.where(reached, grids, 0).sum(axis=(1, 2)), attack)
     assert (attack == most).mean() > 0.7
     for gap, broken in ((most, False), (most - 1, True)):
         np.testing.assert_array_equal(_grid_search._Search(grids, gap, r, s).run(), broken)
