@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import scipy.sparse as sp
 
-from .._data.containers import is_text
+from .._data.containers import is_text, n_rows
 from ..certificates._grid_search import strong_lines
 from ..certificates._inputs import check_count, count_votes
 from ..certificates._rivals import PHANTOM, nearest_rivals, powers
@@ -124,7 +124,7 @@ def trigger_columns(X, y, X_test, columns, target, *, on=1.0, off=0.0):
     told = np.array([off, on], dtype=object)
     return (
         _rewritten(X, columns, told[aimed.astype(int)]),
-        _rewritten(X_test, columns, told[np.ones(X_test.shape[0], dtype=int)]),
+        _rewritten(X_test, columns, told[np.ones(n_rows(X_test), dtype=int)]),
     )
 
 
@@ -198,8 +198,9 @@ def _rewritten(X, columns, values):
         how = {"dtype": pl.Object} if len(kinds) > 1 else {}
         names = [X.columns[j] for j in columns]
         return X.with_columns([pl.Series(name, values.tolist(), **how) for name in names])
-    shape = np.shape(X)
-    X = np.array(X).reshape(shape[0], -1)
+    X = np.array(X, dtype=object if isinstance(X, list | tuple) else None)
+    shape = X.shape
+    X = X.reshape(len(X), -1)
     plain = np.array(values.tolist())
     if plain.dtype.kind not in "biuf":
         X, plain = X.astype(object), values

@@ -19,11 +19,12 @@ from .._data.containers import n_rows
 from .._data.forms import as_cuttable
 from ..certificates.threats import THREATS
 from ._attacks import ATTACKS, Attack, apply_edit, hostile_edits
+from ._columns import attack_columns, members_of_rows, rows_survived, touched_members
 from ._elsewhere import refit_elsewhere
 from ._numbers import Promise, answers_as_ballots, differs, question_about
 from ._questions import ask_again, ask_in_company, ask_otherwise, probe_hasher
 from ._same_data import SAME_DATA
-from ._words import as_change
+from ._words import as_change, as_list
 
 __all__ = ["Attack", "AuditReport", "BrokenCertificateError", "check_certificate"]
 
@@ -129,6 +130,10 @@ def check_certificate(
     step on which their proof stands: rows that nobody touched keep their partition, and members
     whose partitions nobody touched keep all their ballots.
 
+    An ensemble with a ``frontier`` is also attacked by columns or words: some are rewritten in all
+    training rows and in all test rows, so that they tell one label, every second time with rows
+    poisoned besides. Its radii are those of rows alone.
+
     Strings have other hashes in another process, so that a fit there finds members that walk
     through a set. Rows of a hostile size (1e39, 1e200, 1e308, NaN) are tried there too, since
     training on them may never end: what takes more than half a minute and twenty times as long as
@@ -164,11 +169,12 @@ class _Outcome:
     radius: dict
     ballots: np.ndarray | None
     partition: np.ndarray | None
+    members: np.ndarray | None
 
     def at(self, rows):
         ballots = None if self.ballots is None else self.ballots[rows]
         radius = {threat: r[rows] for threat, r in self.radius.items()}
-        return _Outcome(self.y_pred[rows], radius, ballots, self.partition)
+        return _Outcome(self.y_pred[rows], radius, ballots, self.partition, self.members)
 
 
 def _names_remedy(error):
@@ -206,6 +212,9 @@ class _Audit:
             y_pred, radius[threat] = certify(fitted, X_test, threat, **self.question)
         inner, ballots = find_ensemble(fitted), None
         rows = self.rows_of_ensemble(fitted, X_test)
+        by_columns = hasattr(inner, "frontier")
+        if by_columns:  # certify counts columns, and attacks on rows are counted here
+            radius = {threat: rows_survived(inner, rows, threat) for threat in radius}
         if hasattr(inner, "answers"):
             ballots = answers_as_ballots(inner.answers(rows))
         elif hasattr(inner, "ballots"):
@@ -213,7 +222,9 @@ class _Audit:
             labels = np.append(np.asarray(inner.classes_, dtype=object), None)
             # An abstention is -1, and None comes last.
             ballots = labels[codes]
-        return _Outcome(np.asarray(y_pred), radius, ballots, getattr(inner, "partition_", None))
+        # Attacks that aim at the members of a partition know of one member each.
+        partition = None if by_columns else getattr(inner, "partition_", None)
+        return _Outcome(np.asarray(y_pred), radius, ballots, partition, members_of_rows(inner))
 
     def rows_of_ensemble(self, fitted, X_test):
         """Return test rows as they come to the certifying estimator."""
@@ -289,6 +300,8 @@ class _Audit:
                 bar.update()
             refit_elsewhere(self)
             bar.update()
+        if hasattr(ensemble, "frontier"):
+            attack_columns(self, 2 + n_attacks // 3)
         self.fit_again()
         return AuditReport(dict(self.count), self.slack, self.refused)
 
@@ -364,12 +377,13 @@ class _Audit:
                 int(rows[i]),
                 radius,
             )
-        if order is not None and before.partition is not None:
-            old, new = before.partition[order], after.partition
-            for i in np.flatnonzero(old != new)[:1]:
+        if order is not None and before.members is not None:
+            old, new = before.members[order], after.members
+            moved = np.flatnonzero((old != new).any(axis=1))
+            for i in moved[:1]:
                 self.fail(
-                    f"moves {np.sum(old != new)} training rows to other partitions without "
-                    f"any operation, for instance row {order[i]} from {old[i]} to {new[i]}",
+                    f"moves {len(moved)} training rows to other partitions without any operation, "
+                    f"for instance row {order[i]} from {as_list(old[i])} to {as_list(new[i])}",
                     attack,
                 )
         if before.ballots is not None:
@@ -425,20 +439,19 @@ class _Audit:
     def untouched_members(self, attack, after):
         """Rows that nobody touched stay in their partition, and so do ballots of the others."""
         before = self.clean
-        if before.ballots is None or before.partition is None:
+        if before.ballots is None or before.members is None:
             return
-        old, new = before.partition[attack.origin], after.partition[attack.kept]
-        moved = np.flatnonzero(old != new)
+        old, new = before.members[attack.origin], after.members[attack.kept]
+        moved = np.flatnonzero((old != new).any(axis=1))
         if len(moved):
             i = moved[0]
             self.fail(
                 f"moves {len(moved)} rows that it does not touch to other partitions, for instance"
-                f" training row {attack.origin[i]} from partition {old[i]} to {new[i]}",
+                f" training row {attack.origin[i]} from partition {as_list(old[i])} to "
+                f"{as_list(new[i])}",
                 attack,
             )
-        touched = np.union1d(
-            np.delete(before.partition, attack.origin), np.delete(after.partition, attack.kept)
-        )
+        touched = touched_members(attack, before, after)
         spread = getattr(find_ensemble(self.fitted), "spread_degree", 1)
         changed = np.flatnonzero((after.ballots != before.ballots).any(axis=0))
         if spread == 1:
