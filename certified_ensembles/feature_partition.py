@@ -1,5 +1,6 @@
 """Feature partition aggregation: a vote of members that never saw each other's columns."""
 
+import copy
 import warnings
 from functools import partial
 from numbers import Integral
@@ -22,6 +23,7 @@ from ._fits import built_aside
 from ._members import question_of
 from ._members.columns import ColumnMembers
 from .certificates import threat_cost
+from .certificates._inputs import check_count
 from .certificates.grid import block_frontier, grid_frontier
 from .hashers import (
     ContentHasher,
@@ -74,7 +76,8 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         What happens where a member cannot be trained, or cannot answer for a row. "raise" stops
         with the error. "abstain": the member abstains, and `errors_` says why; so nobody can
         stop the fit by what he writes into a column. Cells without a canonical form are then
-        missing values (of texts such rows are left out).
+        missing values (of texts such rows are left out), and texts that are missing or cannot be
+        read hold no words.
     random_state : int, default=0
         Member i is trained with ``random_state + i`` in every nested `random_state`.
     distinct_seeds : bool, default=True
@@ -245,8 +248,7 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
             params = new._member_params(fit_params)
             X, y, params, groups, known = new._rows_to_fit(X, y, params, groups)
             y, new.classes_, open_set = validate_labels(new, X, y)
-            # Without partitions of the rows labels are trusted, and nobody brings a new one.
-            new._open_set = open_set and new.n_partitions > 1
+            new._open_set = open_set
             estimator = new._deal_out_columns(X)
             tables = new._blocks.split(X)
             new._deal_out_rows(tables, X, y, groups)
@@ -285,7 +287,7 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         self._column_unit = "words" if X.is_text else "columns"
         vars(self).pop("block_of_feature_", None)
         if X.is_text:
-            self._blocks = WordBlocks.of(estimator, self.n_blocks, self.blocks)
+            self._blocks = WordBlocks.of(estimator, self.n_blocks, self.blocks, self.on_error)
             return self._blocks.member_estimator(estimator)
         self._blocks = ColumnBlocks.of(X, self.n_blocks, self.blocks)
         self.block_of_feature_ = self._blocks.block_of
@@ -406,14 +408,14 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         True
         """
         check_is_fitted(self)
-        if not isinstance(n_rows, Integral) or n_rows < 0:
-            raise ValueError(f"n_rows={n_rows!r} must be a number of poisoned rows, 0 or more.")
+        n_rows = check_count(n_rows, "n_rows", "poisoned rows")
         reach = n_rows * self._row_cost(threat)
         if target is None and top_k is None and self.aggregation == "plurality":
             winner, frontier = self._plurality_frontier(X)
             return Certificate(self.classes_[winner], frontier[:, min(reach, self.n_partitions)])
-        question = question_of(X, self.classes_, self._open_set, target=target, top_k=top_k)
-        winner, changed = self._elect(partial(self._members.certify, question=question), X)
+        members = self._members_facing(n_rows)
+        question = question_of(X, self.classes_, members.open_set, target=target, top_k=top_k)
+        winner, changed = self._elect(partial(members.certify, question=question), X)
         return Certificate(self.classes_[winner], self._columns_within(changed, reach))
 
     def frontier(self, X, threat=None):
@@ -436,8 +438,17 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         reaches = range(0, self.n_partitions + 1, self._row_cost(threat))
         if self.aggregation == "plurality":
             return self._plurality_frontier(X)[1][:, reaches]
-        _, changed = self._elect(self._members.certify, X)
-        return np.stack([self._columns_within(changed, r) for r in reaches], axis=1)
+        changed = [self._elect(self._members_facing(r).certify, X)[1] for r in (0, 1)]
+        return np.stack([self._columns_within(changed[r > 0], r) for r in reaches], axis=1)
+
+    def _members_facing(self, n_rows):
+        """Return the members as they vote against so many poisoned rows, and hostile columns.
+
+        Columns alone bring no label that nobody has seen.
+        """
+        members = copy.copy(self._members)
+        members.open_set = self._open_set and n_rows > 0
+        return members
 
     def _plurality_frontier(self, X):
         """Return the winners, and the blocks survived beside 0 to all of the row partitions."""

@@ -9,7 +9,7 @@ from .frames import objects
 SEPARATOR = "\x00"
 
 
-def word_tables(table, analyze, n_blocks, block_of):
+def word_tables(table, analyze, n_blocks, block_of, on_error="raise"):
     """Return the texts of each block: the words that belong to it, sorted, each as often as it is.
 
     Sorted, so that neither places nor the words of other blocks show.
@@ -23,22 +23,21 @@ def word_tables(table, analyze, n_blocks, block_of):
     n_blocks : int
     block_of : callable
         From a list of different words to the block of each.
+    on_error : {"raise", "abstain"}, default="raise"
+        With "abstain" a text that is missing, or cannot be read, holds no words.
 
     Returns
     -------
     tables : list of Table
-        A missing text is missing in all of them.
 
     Raises
     ------
     ValueError
-        If a text cannot be read.
+        If a text is missing or cannot be read.
     """
-    texts = objects(table, 0)
-    known = np.array([isinstance(text, str | bytes) for text in texts], dtype=bool)
     number, flat, lengths = {}, [], []
-    for text in texts[known]:
-        words = analyze(text)
+    for place, text in enumerate(objects(table, 0)):
+        words = _words_of(text, place, analyze, on_error)
         lengths.append(len(words))
         flat.extend([number.setdefault(word, len(number)) for word in words])
     vocabulary = sorted(number)
@@ -54,10 +53,22 @@ def word_tables(table, analyze, n_blocks, block_of):
     bounds = starts.tolist()
     tables = []
     for b in range(n_blocks):
-        own = np.full(len(texts), None, dtype=object)
-        first = b * n_texts
-        own[known] = [
-            SEPARATOR.join(words[bounds[i] : bounds[i + 1]]) for i in range(first, first + n_texts)
-        ]
-        tables.append(as_table(own, text=True))
+        own = range(b * n_texts, (b + 1) * n_texts)
+        texts = [SEPARATOR.join(words[bounds[i] : bounds[i + 1]]) for i in own]
+        tables.append(as_table(np.array(texts, dtype=object), text=True))
     return tables
+
+
+def _words_of(text, place, analyze, on_error):
+    try:
+        if not isinstance(text, str | bytes):
+            raise ValueError("The text is missing.")
+        return analyze(text)
+    except Exception as error:
+        if on_error == "abstain":
+            return []
+        error.add_note(
+            f"Raised while row {place} of X was cut into words. Drop or correct it, or set "
+            'on_error="abstain": then it holds no words.'
+        )
+        raise

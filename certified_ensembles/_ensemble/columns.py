@@ -102,16 +102,18 @@ class WordBlocks(NamedTuple):
     vectorizer : CountVectorizer, TfidfVectorizer or HashingVectorizer
         Unfitted; it says what a word is.
     n_blocks : int
+    on_error : {"raise", "abstain"}
     """
 
     vectorizer: Any
     n_blocks: int
+    on_error: str
     block_of = None
 
     @classmethod
-    def of(cls, estimator, n_blocks, blocks=None):
+    def of(cls, estimator, n_blocks, blocks, on_error):
         """Return the blocks of the words that the first step of a pipeline finds."""
-        return cls(clone(_vectorizer_of(estimator, blocks)), n_blocks)
+        return cls(clone(_vectorizer_of(estimator, blocks)), n_blocks, on_error)
 
     @property
     def filled(self):
@@ -120,7 +122,8 @@ class WordBlocks(NamedTuple):
 
     def split(self, table):
         """Return a table of texts for each block."""
-        return word_tables(table, self.vectorizer.build_analyzer(), self.n_blocks, self.blocks_of)
+        analyze = self.vectorizer.build_analyzer()
+        return word_tables(table, analyze, self.n_blocks, self.blocks_of, self.on_error)
 
     def blocks_of(self, words):
         """Return the block of every word: its hash modulo the number of blocks."""

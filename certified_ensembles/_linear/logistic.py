@@ -26,7 +26,7 @@ _CLASSES = 2
 # The bytes that a stack of members takes at most while Newton's method runs.
 _STACK_BYTES = 1 << 23
 # Parameters that may have any value; all others must have scikit-learn's default.
-_FREE = {"C", "tol", "fit_intercept", "max_iter", "random_state"}
+_FREE = {"C", "tol", "fit_intercept", "max_iter", "n_jobs", "random_state"}
 
 
 def supports(estimator):

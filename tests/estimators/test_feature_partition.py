@@ -161,11 +161,22 @@ def test_one_attacker_on_all_rows_owns_columns(n_partitions, digits):
         clf.collective_certify(X_test, 1, threat="label_flip")
 
 
-@pytest.mark.parametrize("n_rows", [-1, 0.5, None])
+@pytest.mark.parametrize("aggregation", ["plurality", "run_off"])
+def test_poisoned_rows_may_bring_a_label_where_all_members_see_all_rows(aggregation, digits):
+    X, y, X_test = digits
+    clf = FeaturePartitionAggregation(GaussianNB(), 4, aggregation=aggregation)
+    clf.fit(X, np.zeros(len(y), dtype=int))
+    assert (clf.frontier(X_test) == [4, -1]).all()
+    assert (clf.certify(X_test, n_rows=1).radius == -1).all()
+    for question in ({"target": 0}, {"top_k": 1}):
+        assert (clf.certify(X_test, n_rows=1, **question).radius == -1).all()
+
+
+@pytest.mark.parametrize("n_rows", [-1, 0.5, None, True])
 def test_unusable_numbers_of_rows_are_refused(n_rows, digits):
     X, y, X_test = digits
     clf = FeaturePartitionAggregation(n_blocks=2).fit(X, y)
-    with pytest.raises(ValueError, match="number of poisoned rows"):
+    with pytest.raises((TypeError, ValueError), match="counts poisoned rows"):
         clf.certify(X_test, n_rows=n_rows)
 
 

@@ -275,3 +275,16 @@ def test_texts_that_no_member_could_read_reach_nobody_else():
     with pytest.warns(UserWarning, match="no canonical form"):
         other = clone(clf).fit([*texts, {"no": "text"}], [*y, 1], groups=[*groups, 99])
     assert changed_blocks(clean, texts, other, texts) == set()
+
+
+@pytest.mark.parametrize("unreadable", [b"\xff\xfe money", None])
+def test_texts_that_cannot_be_read_hold_no_words(unreadable):
+    texts, y = mails()
+    member = make_pipeline(CountVectorizer(), MultinomialNB())
+    clf = FeaturePartitionAggregation(member, 3, n_partitions=2, on_error="abstain")
+    clean = clf.fit([*texts, ""], [*y, 1])
+    other = clone(clf).fit([*texts, unreadable], [*y, 1])
+    assert changed_blocks(clean, [*texts, ""], other, [*texts, unreadable]) == set()
+    with pytest.raises(ValueError, match=r"missing|decode") as error:
+        clone(clf).set_params(on_error="raise").fit([*texts, unreadable], [*y, 1])
+    assert f"row {len(texts)} of X" in error.value.__notes__[0]

@@ -204,6 +204,7 @@ def test_members_of_one_label_are_constant_in_company():
         (RidgeClassifier(), True),
         (make_pipeline(StandardScaler(), RidgeClassifier()), True),
         (LogisticRegression(), True),
+        (LogisticRegression(n_jobs=2), True),
         (LogisticRegression(class_weight="balanced"), False),
         (DecisionTreeClassifier(), False),
     ],
