@@ -17,6 +17,7 @@ from ._data.training_rows import TrainingRows
 from ._jobs import progress
 from ._median_plans import MedianPlan, MedianPlanner, best_of
 from ._members import PartitionMembers, count_votes
+from ._spec import FixedSteps, bare
 from .certificates.plurality import plurality_radius
 
 __all__ = ["MedianPlan", "PartitionPlan", "plan_partitions"]
@@ -182,7 +183,7 @@ def plan_partitions(
 
     Errors are estimated from differences between halves of the members on halves of the rows.
     The aggregation is a plurality with one seed a member. Times are extrapolated in proportion
-    to the number of members.
+    to the number of members; they leave out a pretrained network as first step, which runs once.
 
     Examples
     --------
@@ -212,6 +213,10 @@ def plan_partitions(
         X_val, y_val = X.take(out), y[out]
     X_val, y_val = as_table(X_val), column_or_1d(y_val)
     check_consistent_length(X_val, y_val)
+    fixed, estimator = FixedSteps.split(estimator)
+    if fixed.steps:  # once, and not for each number of partitions
+        X, X_val = map(fixed.features_of_table, (X, X_val))
+        estimator = bare(estimator)
     planner = MedianPlanner.of(estimator, X, y, X_val, y_val, cost, tolerance, n_jobs)
     labels = None if planner else _labels(y, y_val, classes)
     sizes = _sizes(n_partitions)

@@ -168,7 +168,7 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
         self._members = members.fit(
             rows, y, partitions, seeds, params, n_jobs=self.n_jobs, verbose=self.verbose
         )
-        self.estimators_ = self._members.estimators
+        self.estimators_ = self._members.seen_by_users()
         self.errors_ = dict(self._members.errors)
 
     # ------------------------------------------------------------ answers

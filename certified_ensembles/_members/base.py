@@ -36,6 +36,10 @@ class BaseMembers:
         """Say whether members answer where test rows on a GPU are."""
         return False
 
+    def seen_by_users(self):
+        """Return the members as users get them."""
+        return self.estimators
+
     def elect(self, X, *, aggregation="plurality", spread=None, question=WINNER_STAYS, **how):
         """Return class indices, and radii that count changed partitions.
 

@@ -1,6 +1,8 @@
 """Members that are clones, trained on the rows of their partition, and how they are asked."""
 
-from .._spec import MemberSpec
+from dataclasses import replace
+
+from .._spec import FixedSteps, MemberSpec, bare
 from .asking import stateless_steps, take_device_rows
 from .base import BaseMembers
 from .shapes import fewest_rows, leaves_rows_alone
@@ -46,6 +48,15 @@ class TrainedMembers(BaseMembers):
 
     def __init__(self, estimator, *, n_seeds=1, memory=None, categorical=None, on_error=None):
         self.n_seeds, self.on_error = n_seeds, on_error
+        self.fixed, estimator = FixedSteps.split(estimator)
+        if self.fixed.steps and categorical is not None:
+            raise ValueError(
+                "categorical_features names columns of rows, but members get features: "
+                f"{self.fixed.steps[0][1]!r} comes first. Leave categorical_features=None."
+            )
+        self._estimator = estimator
+        if self.fixed.steps:
+            estimator = bare(estimator)  # bare heads are trained and asked side by side
         self.spec = MemberSpec.of(estimator, memory, categorical, self.is_regression)
         self.fewest, self.fewest_dense = (fewest_rows(estimator, dense) for dense in (False, True))
         self.shared_rows = self.fewest is not None and leaves_rows_alone(estimator)
@@ -78,9 +89,10 @@ class TrainedMembers(BaseMembers):
         -------
         self : TrainedMembers
         """
+        self._name_arguments(params)
         trained, self.views = self._fit_members(
             self.spec,
-            rows.as_given(),
+            self.fixed.features(rows).as_given(),
             y,
             self._once_a_seed(partitions),
             seeds,
@@ -94,6 +106,17 @@ class TrainedMembers(BaseMembers):
         self.steps, self.seeds = stateless_steps(self.spec.estimator), seeds
         return self
 
+    def _name_arguments(self, params):
+        """Keep a pipeline where arguments of ``fit`` are given by the names of its steps."""
+        if params and self.fixed.steps:
+            self.spec = replace(self.spec, estimator=self._estimator)
+
+    def seen_by_users(self):
+        """Return the members as users get them, on rows."""
+        if not self.fixed.steps:
+            return self.estimators
+        return [self.fixed.before(member) for member in self.estimators]
+
     def _keep(self, trained):
         self.estimators, self.errors, self.notes = trained
 
@@ -105,6 +128,8 @@ class TrainedMembers(BaseMembers):
 
     def take_device_rows(self):
         """Say whether members answer where test rows on a GPU are: linear ones do."""
+        if self.fixed.steps:
+            return False
         return take_device_rows(self.estimators, self.steps)
 
     def _voters(self):
@@ -118,6 +143,7 @@ class TrainedMembers(BaseMembers):
     def _ask(self, ask, X, *given, **how):
         """Return what ``ask(members, *given, X, **how)`` yields about test rows."""
         members, views = self._asked()
+        X = self.fixed.features_of_table(X)
         sparse = any(view.container.kind == "csr" for view in views if view is not None)
         fewest = self.fewest if sparse else self.fewest_dense
         how |= {"steps": self.steps, "views": views, "fewest": fewest}

@@ -6,6 +6,7 @@ rows and its seed. All training goes through `fit_seeded`, and all that is kept 
 """
 
 from .code_key import content_key, recipe_of
+from .fixed_steps import FixedSteps, bare, maps_rows_apart
 from .members import MemberSpec, fit_seeded
 from .report import cache_report
 from .store import AbsentError, DamagedError, Outcome, Shelved, store_of
@@ -13,12 +14,15 @@ from .store import AbsentError, DamagedError, Outcome, Shelved, store_of
 __all__ = [
     "AbsentError",
     "DamagedError",
+    "FixedSteps",
     "MemberSpec",
     "Outcome",
     "Shelved",
+    "bare",
     "cache_report",
     "content_key",
     "fit_seeded",
+    "maps_rows_apart",
     "recipe_of",
     "store_of",
 ]

@@ -166,7 +166,22 @@ class _ContentHasher(NumpyHasher):
             obj = ("method", obj.__func__, obj.__self__)
         elif isinstance(obj, types.BuiltinFunctionType):
             self._describer.note_package(obj.__module__)
+        elif type(obj).__module__.startswith("torch") and _is_tensor(obj):
+            obj = _content_of_tensor(obj)
         super().save(obj)
+
+
+def _is_tensor(obj):
+    return isinstance(obj, sys.modules["torch"].Tensor)
+
+
+def _content_of_tensor(tensor):
+    """Return what a tensor is. Its pickle tells where its numbers lie as well."""
+    torch = sys.modules["torch"]
+    values = tensor.detach().cpu().contiguous()
+    kind = type(tensor).__name__, str(tensor.dtype), tuple(tensor.shape), tensor.requires_grad
+    # numpy knows the bytes of every type.
+    return ("tensor", *kind, values.reshape(-1).view(torch.uint8).numpy())
 
 
 class _Describer:

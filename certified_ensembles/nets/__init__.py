@@ -9,6 +9,7 @@ except ImportError as error:
     ) from error
 
 from ._classifier import SeededNetClassifier
+from ._frozen import FrozenFeatures
 from ._modules import ConvHead, LinearHead, NetworkInNetwork, ResNet18
 from ._self_supervised.rotnet import RotNet
 from ._self_supervised.simclr import SimCLR
@@ -16,6 +17,7 @@ from ._settings import paper_settings
 
 __all__ = [
     "ConvHead",
+    "FrozenFeatures",
     "LinearHead",
     "NetworkInNetwork",
     "ResNet18",

@@ -21,7 +21,15 @@ from .._data.canonical import order_rows
 from .._data.containers import as_table
 from .._data.training_rows import TrainingRows
 from .._deterministic import draws_globally, may_draw, one_thread, parts_of, seeded
-from .._spec import MemberSpec, cache_report, content_key, recipe_of, store_of
+from .._spec import (
+    FixedSteps,
+    MemberSpec,
+    cache_report,
+    content_key,
+    maps_rows_apart,
+    recipe_of,
+    store_of,
+)
 from ..hashers import ContentHasher
 
 
@@ -119,7 +127,7 @@ def _learn(step, rows, row_of_copy, seed, n_jobs):
     """
     spec = replace(MemberSpec.of(step), seeds_global_rng=may_draw(step))
     view = spec.view(rows)
-    if isinstance(step, FrozenEstimator):
+    if isinstance(step, FrozenEstimator) or maps_rows_apart(step):
         return step, view, _apply(step, view, rows, n_jobs)
     copies = view.hand_out(rows.take(row_of_copy))
     try:
@@ -150,6 +158,8 @@ def _learn_or_recall(store, step, rows, row_of_copy, seed, n_jobs):
 
 def _apply(step, view, X, n_jobs):
     """Transform rows in blocks of one shape, so that a row's features depend on it alone."""
+    if maps_rows_apart(step):  # whatever the rows beside it
+        return FixedSteps([("step", step)]).features_of_table(X)
     transform = seeded(step.transform, 0, draws_globally(step))
     parts = list(map_blocks(transform, X, view, n_jobs=n_jobs))
     if sp.issparse(parts[0]):
