@@ -25,6 +25,9 @@ class KernelRidgeClassifier(OneFitMixin, ClassifierMixin, BaseEstimator):
     deterministic, and everything that it learns (scales, principal components, weights) comes
     from its own rows. A row may come in several views, such as an image and its mirror image.
 
+    *Experimental.* It may leave the package: a pretrained network that can be trusted
+    (:class:`~certified_ensembles.nets.FrozenFeatures`) does far better on photographs.
+
     Parameters
     ----------
     alpha : float, default=0.1

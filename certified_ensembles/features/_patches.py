@@ -28,6 +28,9 @@ class PatchFeatures(ImageTransformer):
     a threshold and are averaged in the cells of a grid: one convolutional layer whose filters
     nobody trained by labels.
 
+    *Experimental.* It may leave the package: a pretrained network that can be trusted
+    (:class:`~certified_ensembles.nets.FrozenFeatures`) does far better on photographs.
+
     Parameters
     ----------
     n_filters : int, default=1024

@@ -14,6 +14,9 @@ from ._base import ImageTransformer
 class ImageViews(ImageTransformer):
     """Features of several maps side by side, of an image and of its mirror image.
 
+    *Experimental.* It may leave the package: a pretrained network that can be trusted
+    (:class:`~certified_ensembles.nets.FrozenFeatures`) does far better on photographs.
+
     Parameters
     ----------
     maps : list of transformers
