@@ -213,10 +213,7 @@ def plan_partitions(
         X_val, y_val = X.take(out), y[out]
     X_val, y_val = as_table(X_val), column_or_1d(y_val)
     check_consistent_length(X_val, y_val)
-    fixed, estimator = FixedSteps.split(estimator)
-    if fixed.steps:  # once, and not for each number of partitions
-        X, X_val = map(fixed.features_of_table, (X, X_val))
-        estimator = bare(estimator)
+    estimator, X, X_val = _behind_fixed_steps(estimator, X, X_val)
     planner = MedianPlanner.of(estimator, X, y, X_val, y_val, cost, tolerance, n_jobs)
     labels = None if planner else _labels(y, y_val, classes)
     sizes = _sizes(n_partitions)
@@ -241,6 +238,14 @@ def plan_partitions(
     if planner:
         return MedianPlan(*columns[:4], budgets, *columns[4:])
     return PartitionPlan(*columns[:7], budgets, *columns[7:])
+
+
+def _behind_fixed_steps(estimator, *tables):
+    """Return what is behind fixed steps, which run once, not for each number of partitions."""
+    fixed, rest = FixedSteps.split(estimator)
+    if not fixed.steps:
+        return estimator, *tables
+    return bare(rest), *map(fixed.features_of_table, tables)
 
 
 def _foreseen(vote, ballots, budgets, rng):
