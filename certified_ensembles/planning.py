@@ -205,8 +205,7 @@ def plan_partitions(
         raise ValueError("X_val and y_val go together: pass both, or neither.")
     n_train = len(X) if n_train is None else n_train
     sources = _shuffled_sources(len(X), groups, rng)
-    # Of the rows to come, how many sources.
-    n_sources = round(n_train * len(sources) / len(X))
+    n_sources = round(n_train * len(sources) / len(X))  # of the rows to come
     if X_val is None:
         n_out = _n_held_out(sources, min(max(1, len(X) // 5), _MOST_HELD_OUT))
         out, sources = np.concatenate(sources[:n_out]), sources[n_out:]

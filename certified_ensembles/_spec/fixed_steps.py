@@ -49,9 +49,14 @@ class FixedSteps:
         return cls(steps), estimator[n:]
 
     def features(self, rows):
-        """Return training rows with their features in place of rows."""
+        """Return training rows with their features in place of rows.
+
+        Of blocks of columns each gets features of its own: they see no other block.
+        """
         if not self.steps:
             return rows
+        if isinstance(rows.X, list):
+            return rows._replace(X=[self.features_of_table(block) for block in rows.X])
         if rows.X is not None:
             return rows._replace(X=self.features_of_table(rows.X))
         return rows._replace(different=self.features_of_table(rows.different))

@@ -15,6 +15,7 @@ from torch import nn
 from certified_ensembles import (
     DeepPartitionAggregation,
     DeepPartitionRegressor,
+    FeaturePartitionAggregation,
     LabelFlipSmoothingClassifier,
     SemiSupervisedDPA,
     certify,
@@ -256,6 +257,19 @@ def test_one_changed_row_changes_its_own_member_alone():
     after = DeepPartitionAggregation(member, 12, classes=range(10)).fit(hostile, np.append(Y, 3))
     changed = (before.ballots(X_TEST) != after.ballots(X_TEST)).any(axis=0)
     assert set(np.flatnonzero(changed)) <= {after.partition_[-1]}
+
+
+def test_columns_of_one_block_reach_no_features_of_another():
+    member = make_pipeline(FrozenFeatures(Moments().eval()), RidgeClassifier())
+    vote = FeaturePartitionAggregation(member, n_blocks=4, n_partitions=3)
+    clean = vote.fit(X, Y).ballots(X_TEST)
+    block = vote.block_of_feature_[20]
+    hit = vote.block_of_feature_ == block
+    hostile, hostile_test = X.copy(), X_TEST.copy()
+    hostile[:, hit], hostile_test[:, hit] = 99 * Y[:, None], -7
+    changed = (clean != vote.fit(hostile, Y).ballots(hostile_test)).any(axis=0).reshape(3, 4)
+    assert changed.any()
+    assert not np.delete(changed, block, axis=1).any()
 
 
 @pytest.mark.parametrize(
