@@ -13,7 +13,7 @@ from .._data.views import view_of
 
 def maps_rows_apart(step):
     """Say whether a step is fixed and maps each row by itself, to the last bit."""
-    return getattr(type(step), "_maps_rows_apart", False)
+    return vars(type(step)).get("_maps_rows_apart", False)  # a subclass may do it in its own way
 
 
 def bare(estimator):
@@ -56,13 +56,15 @@ class FixedSteps:
         if not self.steps:
             return rows
         if isinstance(rows.X, list):
-            return rows._replace(X=[self.features_of_table(block) for block in rows.X])
+            return rows._replace(X=[self.features_of_table(block, True) for block in rows.X])
         if rows.X is not None:
-            return rows._replace(X=self.features_of_table(rows.X))
-        return rows._replace(different=self.features_of_table(rows.different))
+            return rows._replace(X=self.features_of_table(rows.X, True))
+        return rows._replace(different=self.features_of_table(rows.different, True))
 
-    def features_of_table(self, table):
+    def features_of_table(self, table, check=False):
         """Return the features of all rows, which are texts or numbers, as a Table.
+
+        With `check` each step looks at itself and at the first rows, as in its own ``fit``.
 
         Raises
         ------
@@ -75,7 +77,10 @@ class FixedSteps:
                     f"{step!r} runs once on the rows of all members, and X has columns that are "
                     "not numbers. Turn them into numbers first, or put a step before it that does."
                 )
-            table = as_table(step.transform(view_of(table, float32=True).hand_out(table)))
+            X = view_of(table, float32=True).hand_out(table)
+            if check:
+                clone(step).fit(X)
+            table = as_table(step.transform(X))
         return table
 
     def before(self, member):

@@ -20,6 +20,7 @@ from certified_ensembles import (
     SemiSupervisedDPA,
     certify,
 )
+from certified_ensembles._spec import maps_rows_apart
 from certified_ensembles.nets import FrozenFeatures
 from certified_ensembles.planning import plan_partitions
 
@@ -361,3 +362,22 @@ def test_places_follow_from_content_and_batches_are_hardly_filled_up():
     module = counting()
     FrozenFeatures(module, batch_size=8).transform(np.arange(64 * 4000).reshape(4000, 64))
     assert module.n_rows < 1.15 * 4000
+
+
+def test_members_refuse_a_network_that_looks_at_the_whole_batch():
+    class Centred(nn.Module):
+        def forward(self, X):
+            return X - X.mean(axis=0)
+
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    member = make_pipeline(FrozenFeatures(Centred().eval()), RidgeClassifier())
+    with pytest.raises(ValueError, match="looks at the whole batch"):
+        DeepPartitionAggregation(member, 3).fit(X, np.arange(60) % 2)
+
+
+def test_a_subclass_runs_in_every_member():
+    class Own(FrozenFeatures):
+        pass
+
+    assert maps_rows_apart(FrozenFeatures(nn.Identity()))
+    assert not maps_rows_apart(Own(nn.Identity()))
