@@ -6,8 +6,9 @@ The semi-supervised variant of Deep Partition Aggregation [1]_ is as good as its
 CIFAR-10 the paper's comes from SimCLR, a network that looks at all images for a thousand epochs
 to find out which two views show the same one. If PyTorch sees a GPU, this example does so,
 too, for ``EPOCHS`` epochs. Without one it takes the idea alone: views of one image should look
-alike, said in linear algebra. How far does that go? A network that was pretrained on other images goes
-much further, and needs no GPU: :ref:`sphx_glr_auto_examples_plot_cifar10_pretrained.py`.
+alike, said in linear algebra. How far does that go? A network pretrained on other
+images goes much further, and needs no GPU:
+:ref:`sphx_glr_auto_examples_plot_cifar10_pretrained.py`.
 
 CIFAR-10 is looked for on disk only; one call of
 :func:`~certified_ensembles.datasets.fetch_cifar10` downloads it. Without a GPU this takes ten to
