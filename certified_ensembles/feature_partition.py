@@ -263,6 +263,8 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
             seeds = new._validate_seeds(new._n_partitions)
             rows = TrainingRows(tables, numbers=None if known is None else np.flatnonzero(known))
             new._fit_members(members, rows, y, seeds, params)
+            # Columns alone bring no label that nobody has seen; poisoned rows do, if asked about.
+            new._members.open_set = False
             new._warn_if_empty()
             new._sum_up(known)
         return self
@@ -442,10 +444,7 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         return np.stack([self._columns_within(changed[r > 0], r) for r in reaches], axis=1)
 
     def _members_facing(self, n_rows):
-        """Return the members as they vote against so many poisoned rows, and hostile columns.
-
-        Columns alone bring no label that nobody has seen.
-        """
+        """Return the members as they vote against so many poisoned rows, and hostile columns."""
         members = copy.copy(self._members)
         members.open_set = self._open_set and n_rows > 0
         return members

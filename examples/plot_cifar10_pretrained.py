@@ -105,7 +105,7 @@ def draw(ax, name, certificate, y_test, unit):
 
 
 try:
-    data = [fetch_cifar10(subset=subset) for subset in ("train", "test")]
+    data = [fetch_cifar10(subset=s, download_if_missing=False) for s in ("train", "test")]
     data = features(data)
 except (ImportError, OSError) as error:
     print(f"Skipped: {error}")

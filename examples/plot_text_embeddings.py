@@ -54,7 +54,7 @@ def filters():
 
 
 def load():
-    data = fetch_enron_spam()
+    data = fetch_enron_spam(download_if_missing=False)
     unique = list({text: i for i, text in enumerate(data.data)}.values())
     chosen = np.random.default_rng(0).permutation(unique)[: N_TRAIN + N_TEST]
     return data.data[chosen], data.target[chosen]
