@@ -4,13 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from torch import nn
 
 from certified_ensembles import (
     DeepPartitionAggregation,
@@ -21,8 +19,14 @@ from certified_ensembles import (
     certify,
 )
 from certified_ensembles._spec import maps_rows_apart
-from certified_ensembles.nets import FrozenFeatures
 from certified_ensembles.planning import plan_partitions
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("skorch")
+
+from torch import nn  # noqa: E402
+
+from certified_ensembles.nets import FrozenFeatures  # noqa: E402
 
 X, Y = load_digits(return_X_y=True)
 X, Y, X_TEST = X[:300], Y[:300], X[300:340]
