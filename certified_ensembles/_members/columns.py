@@ -1,83 +1,12 @@
 """Members that see a block of columns of one partition of the rows, and vote for classes."""
 
 import numpy as np
-from joblib import effective_n_jobs
-from sklearn.pipeline import Pipeline
 
-from .._linear import LinearTrainer
 from .partition import PartitionMembers
-from .stored import stored
-from .training import (
-    Job,
-    batch_trainer,
-    chunks,
-    fit_chunk,
-    names_by_row,
-    own_params,
-    rows_of_member,
-    train_members,
-)
 from .voting import count_votes
 
-# Bytes of answers, and of the rows of one block, that are in memory at once.
-_SPAN_BYTES, _CHUNK_BYTES = 1 << 27, 1 << 26
-
-
-def fit_on_blocks(
-    spec, tables, y, rows, seeds, params, *, n_jobs, verbose, abstain=False, numbers=None
-):
-    """Train members on a grid: member ``i * n_blocks + j`` on its rows of table j.
-
-    Parameters
-    ----------
-    tables : list of Table
-        The columns of every block.
-    spec, y, rows, seeds, params, n_jobs, verbose, abstain, numbers
-        As of `fit_members`.
-
-    Returns
-    -------
-    trained, views
-        As of `fit_members`.
-    """
-    n_blocks, n = len(tables), len(y)
-    by_row = names_by_row(params, n)
-    views = [spec.common_view(table) for table in tables] * (len(rows) // n_blocks)
-    trainer = None if params else batch_trainer(spec.estimator)
-    width = 1 if trainer is None else trainer.width
-    if trainer is not None:
-        width = min(width, -(-len(rows) // (n_blocks * effective_n_jobs(n_jobs))))
-    # Members of one block stand side by side: they alone are trained in one batch.
-    blocks = [[i for i in range(j, len(rows), n_blocks) if len(rows[i])] for j in range(n_blocks)]
-    for own in blocks:
-        own.sort(key=lambda i: len(rows[i]))
-
-    def job(i, member):
-        table = tables[i % n_blocks]
-        own = rows_of_member(table, y, own_params(params, by_row), by_row, rows[i])
-        if views[i] is None:
-            views[i] = spec.view(own[0])
-        names = rows[i] if numbers is None else numbers[rows[i]]
-        return Job.of(spec, member, *own, seeds[i]), views[i], names
-
-    filled = [i for own in blocks for i in own]
-
-    def calls():
-        clones = spec.clones([seeds[i] for i in filled])
-        for own, table in zip(blocks, tables, strict=True):
-            sizes = [len(rows[i]) * table.row_bytes for i in own]
-            for chunk in chunks(own, sizes, width, _CHUNK_BYTES):
-                jobs = [job(i, next(clones)) for i in chunk]
-                yield chunk, (jobs, by_row, spec, chunk, abstain)
-
-    bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
-    prefer = "threads" if bare_heads else None
-    trained = train_members(fit_chunk, calls(), filled, len(rows), n_jobs, verbose, prefer)
-    trained = trained._replace(members=stored(trained.members, spec.store))
-    for i, own in enumerate(rows):  # nobody is asked in the view of a member that is not there
-        if len(own) == 0 or i in trained.errors:
-            views[i] = None
-    return trained, views
+# Bytes of answers that are in memory at once.
+_SPAN_BYTES = 1 << 27
 
 
 class ColumnMembers(PartitionMembers):
@@ -93,8 +22,6 @@ class ColumnMembers(PartitionMembers):
     *args, **how
         As in `PartitionMembers`.
     """
-
-    _fit_members = staticmethod(fit_on_blocks)
 
     def __init__(self, *args, n_blocks, **how):
         super().__init__(*args, **how)

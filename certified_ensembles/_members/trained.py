@@ -44,7 +44,6 @@ class TrainedMembers(BaseMembers):
     steps_seed = None
     # Whether targets are numbers, and not labels.
     is_regression = False
-    _fit_members = staticmethod(fit_members)
 
     def __init__(self, estimator, *, n_seeds=1, memory=None, categorical=None, on_error=None):
         self.n_seeds, self.on_error = n_seeds, on_error
@@ -90,7 +89,7 @@ class TrainedMembers(BaseMembers):
         self : TrainedMembers
         """
         self._name_arguments(params)
-        trained, self.views = self._fit_members(
+        trained, self.views = fit_members(
             self.spec,
             self.fixed.features(rows).as_given(),
             y,

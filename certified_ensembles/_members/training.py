@@ -1,6 +1,7 @@
 """Seed, train and cache members: the one place that fits clones."""
 
 import copy
+import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -55,7 +56,8 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
     ----------
     spec : MemberSpec
         Says what is cloned for each member.
-    X : Table
+    X : Table, or list of Table
+        A list holds the columns of blocks: member ``i * n_blocks + j`` sees those of block j.
     y : ndarray of shape (n_train,)
         Labels.
     rows : list of ndarray of int
@@ -77,48 +79,58 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
     views : list of View
         The form in which each member got its rows, and is to get test rows.
     """
-    by_row = names_by_row(params, len(X))
-    common = spec.common_view(X)
-    views = [common] * len(rows)
+    tables = X if isinstance(X, list) else [X]
+    by_row = names_by_row(params, len(y))
+    common = [spec.common_view(table) for table in tables]
+    views = common * (len(rows) // len(tables))
     sizes = [len(own) for own in rows]
     filled = [i for i, size in enumerate(sizes) if size]
     trainer = None if params else batch_trainer(spec.estimator)
-    width, row_bytes, most_bytes = 1, X.row_bytes, _CHUNK_BYTES
+    width, most_bytes = 1, _CHUNK_BYTES
+    row_bytes = [table.row_bytes for table in tables]
     if trainer is not None:
         n_workers = effective_n_jobs(n_jobs)
         # Heads are cheap to cut: several chunks a worker, so that all end at about one time.
         n_chunks = 4 * n_workers if isinstance(trainer, LinearTrainer) else n_workers
         width = min(trainer.width, max(1, -(-len(filled) // n_chunks)))
         filled.sort(key=sizes.__getitem__)  # members with as many rows fill a stack
+    filled.sort(key=lambda i: i % len(tables))  # and those of one table are trained together
     if isinstance(trainer, _NetTrainer):
-        row_bytes = row_bytes * X.dense.dtype.itemsize // 8
+        row_bytes = [t.row_bytes * t.dense.dtype.itemsize // 8 for t in tables]
         most_bytes = _NET_CHUNK_BYTES
 
     def job(i, member):
-        own = rows_of_member(X, y, own_params(params, by_row), by_row, rows[i])
-        if common is None:
+        table = tables[i % len(tables)]
+        own = rows_of_member(table, y, own_params(params, by_row), by_row, rows[i])
+        if views[i] is None:
             views[i] = spec.view(own[0])
         names = rows[i] if numbers is None else numbers[rows[i]]
         return Job.of(spec, member, *own, seeds[i]), views[i], names
 
     def calls():
         clones = spec.clones([seeds[i] for i in filled])
-        for chunk in chunks(filled, [sizes[i] * row_bytes for i in filled], width, most_bytes):
-            jobs = [job(i, next(clones)) for i in chunk]
-            yield chunk, (jobs, by_row, spec, chunk, abstain)
+        for j, own in itertools.groupby(filled, lambda i: i % len(tables)):
+            own = list(own)
+            bounds = [sizes[i] * row_bytes[j] for i in own]
+            for chunk in _chunks(own, bounds, width, most_bytes):
+                jobs = [job(i, next(clones)) for i in chunk]
+                yield chunk, (jobs, by_row, spec, chunk, abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
     bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
     prefer = "threads" if bare_heads else None
-    trained = train_members(fit_chunk, calls(), filled, len(sizes), n_jobs, verbose, prefer)
+    trained = train_members(_fit_chunk, calls(), filled, len(sizes), n_jobs, verbose, prefer)
     trained = trained._replace(members=stored(trained.members, spec.store))
-    if common is None:  # nobody is asked in the view of a member that failed
-        for i in trained.errors:
-            views[i] = None
+    if tables is X or common == [
+        None
+    ]:  # nobody is asked in the view of a member that is not there
+        for i, size in enumerate(sizes):
+            if size == 0 or i in trained.errors:
+                views[i] = None
     return trained, views
 
 
-def chunks(members, sizes, width, most_bytes):
+def _chunks(members, sizes, width, most_bytes):
     """Yield up to width members in a row, fewer where their rows are large."""
     chunk, total = [], 0
     for member, size in zip(members, sizes, strict=True):
@@ -239,7 +251,7 @@ class Job(NamedTuple):
         return f"{kind}/{content_key(self.recipe.key, *self[1:6])}"
 
 
-def fit_chunk(jobs, by_row, spec, indices, abstain):
+def _fit_chunk(jobs, by_row, spec, indices, abstain):
     """Put each member's rows in canonical order and train, or recall, the members.
 
     Returns

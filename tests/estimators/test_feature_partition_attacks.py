@@ -122,8 +122,15 @@ def test_a_rewritten_column_reaches_its_own_block_alone(hostile, container, n_pa
         }
 
 
-@pytest.mark.parametrize("form", ["sparse", "sparse frame", "images", "single precision"])
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize(
+    ("member", "form"),
+    [
+        (member, form)
+        for member in MEMBERS
+        for form in ("sparse", "sparse frame", "images", "single precision")
+        if form != "sparse" or member not in ("naive Bayes", "scaled")  # they take no sparse rows
+    ],
+)
 def test_a_type_of_numbers_is_no_way_to_other_blocks(form, member):
     X, y, X_test = digits()
     forms = {
@@ -134,8 +141,6 @@ def test_a_type_of_numbers_is_no_way_to_other_blocks(form, member):
     }
     into = forms[form]
     own = np.float32 if form == "single precision" else np.uint8
-    if member in ("naive Bayes", "scaled") and form == "sparse":
-        pytest.skip("it takes no sparse rows")
     clf = FeaturePartitionAggregation(MEMBERS[member], 4, n_partitions=2, on_error="abstain")
     clean = clf.fit(into(X.astype(own)), y)
     wide, wide_test = X.astype(np.float64), X_test.astype(np.float64)
