@@ -120,19 +120,24 @@ def _sparse_bytes(A):
     n_features = A.shape[1]
     counts = np.diff(A.indptr)
     few = counts * _SPARSE_SHARE <= n_features
+    out = np.empty(len(counts), dtype=object)
+    if not few.all():
+        out[~few] = _joined(*_value_parts(A[~few].toarray()))
     head = _sparse_head(n_features)
     index = memoryview(A.indices.astype("<i8").tobytes())
     # One level more, so that the last of all rows may be empty.
     level = np.maximum.reduceat(np.append(_levels(A.data), np.int8(0)), A.indptr[:-1])
     level[counts == 0] = 0
-    for i, (start, stop) in enumerate(
-        zip(A.indptr[:-1].tolist(), A.indptr[1:].tolist(), strict=True)
-    ):
-        if few[i]:
-            (values,) = _joined(*_encode(A.data[start:stop][None, :], level[i]))
-            yield b"".join((head, index[8 * start : 8 * stop], values))
-        else:
-            yield from _joined(*_value_parts(A[[i]].toarray()))
+    for one in np.unique(level[few]):
+        own = few & (level == one)
+        rows = np.flatnonzero(own)
+        tag, values = _encode_runs(A.data[np.repeat(own, counts)], counts[rows], one)
+        starts, stops = (8 * A.indptr[i].astype(np.int64) for i in (rows, rows + 1))
+        out[rows] = [
+            b"".join((head, index[start:stop], tag, value))
+            for start, stop, value in zip(starts.tolist(), stops.tolist(), values, strict=True)
+        ]
+    return out
 
 
 # Levels of exactness: the smallest of these types that holds every value of a row.
@@ -195,6 +200,18 @@ def _encode(A, level):
     A = plain_floats(A) if level else np.ascontiguousarray(A)
     raw, width = memoryview(A.reshape(-1).view(np.uint8)), A.shape[1] * A.dtype.itemsize
     return tag, [raw[i * width : (i + 1) * width] for i in range(len(A))]
+
+
+def _encode_runs(values, lengths, level):
+    """Encode rows of several lengths, end to end in one array, that are all of one level."""
+    ends = np.cumsum(lengths)
+    if level == 3:
+        runs = np.split(values, ends[:-1])
+        return _TAGS[level], [number_pairs(run).astype("<f8").tobytes() for run in runs]
+    tag, (raw,) = _encode(values[None, :], level)
+    size = np.dtype(_DTYPES[level]).itemsize
+    ends, lengths = (size * ends).tolist(), (size * lengths).tolist()
+    return tag, [raw[stop - length : stop] for stop, length in zip(ends, lengths, strict=True)]
 
 
 # ---------------------------------------------------------------- order of rows

@@ -223,6 +223,22 @@ def test_rows_have_equal_bytes_exactly_when_they_are_equal(X):
             assert (rows[i] == rows[j]) == np.array_equal(X[i], X[j])
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_sparse_rows_of_every_exactness_have_the_bytes_that_they_have_alone(dtype):
+    levels = [[7, 0, 0], [300, -1, 0], [2**30 + 1, 2, 3], [0, 0, 0], [2**62 + 1, 0, 2], [5, 6, 7]]
+    if dtype is np.float64:
+        levels[1], levels[4] = [0.5, np.nan, 0], [0.1, np.inf, 0]
+    for width in (3, 40):  # rows with many nonzeros, and with few
+        X = np.zeros((2 * len(levels), width), dtype=dtype)
+        X[::2, -3:] = levels
+        X[7, 1::2] = 300  # among rows with few one that has many
+        together = list(map(bytes, canonical_bytes(sp.csr_array(X))))
+        assert together == [bytes(row) for one in X for row in canonical_bytes(one[None, :])]
+        assert together == list(map(bytes, canonical_bytes(X)))
+    index, end = (37).to_bytes(8, "little"), b"\x07"
+    assert together[0] == b"s" + (40).to_bytes(8, "little") + index + b"1" + end  # pinned
+
+
 def test_no_collision_among_a_hundred_thousand_near_rows():
     X = np.zeros((100_000, 3))
     X[:, 0], X[:, 1] = np.divmod(np.arange(100_000), 317)
