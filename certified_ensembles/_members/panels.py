@@ -56,6 +56,7 @@ from sklearn.svm import SVC, LinearSVC, NuSVC
 
 from .._data.blocks import BLOCK_ROWS
 from .constant import ConstantMember
+from .trees import CSR, is_finite
 
 # Few enough that the innermost loop of a product takes all rows of a panel at once. In larger
 # ones, of 256 rows as well, a row's place can decide its last bit where weights have 300 columns.
@@ -233,10 +234,10 @@ def are_checked(members, blocks):
     width = {getattr(m, "n_features_in_", None) for m in members if not _is_constant(m)}
     rows = [rows for block in blocks for _, rows in block]
     return all(
-        type(own) is np.ndarray
+        type(own) in (np.ndarray, *CSR)
         and own.dtype == np.float64
         and {*own.shape[1:]} == width
-        and np.isfinite(own).all()
+        and is_finite(own)
         for own in rows
     )
 

@@ -114,7 +114,7 @@ _CELL_BY_CELL = {
 } | _KEEP
 
 
-def fewest_rows(estimator, dense=False):
+def fewest_rows(estimator):
     """Return n such that a row in a block of a multiple of n gets the same bits in any company.
 
     By types and parameters alone, from lists of which the tests prove every entry.
@@ -122,8 +122,6 @@ def fewest_rows(estimator, dense=False):
     Parameters
     ----------
     estimator : estimator
-    dense : bool, default=False
-        Whether members certainly get rows that are no sparse matrix.
 
     Returns
     -------
@@ -139,26 +137,23 @@ def fewest_rows(estimator, dense=False):
             sparse = True
         elif not _keeps_rows_apart(step) or (sparse and type(step) not in _KEEP):
             return None
-        dense = dense and type(step) not in (ColumnTransformer, OneHotEncoder)
     head = steps[-1]
-    if sparse:
+    if sparse and not _looks_for_neighbors(head):
         return 1 if type(head) in _ANY_ROWS | _SPARSE_ROWS else None
-    return _fewest_of_head(head, dense)
+    return _fewest_of_head(head)
 
 
-def _fewest_of_head(head, dense):
+def _fewest_of_head(head):
     if type(head) in _ANY_ROWS or _has_named_kernel(head) or _answers_alike(head):
         return 1
-    if type(head) is GaussianNB or multiplies_in_panels(head):
+    if type(head) is GaussianNB or multiplies_in_panels(head) or _looks_for_neighbors(head):
         return _SEVERAL_ROWS
-    if _looks_for_neighbors(head):
-        return _SEVERAL_ROWS if dense else BLOCK_ROWS
     inner = inner_estimators(head)
     if inner is None:
         return None
-    # Codes of classes are looked up like neighbours, in scikit-learn's own blocks of rows.
+    # Codes of classes are looked up in scikit-learn's own blocks of rows.
     own = BLOCK_ROWS if type(head) is OutputCodeClassifier else _SEVERAL_ROWS
-    fewest = [fewest_rows(part, dense) for part in inner]
+    fewest = [fewest_rows(part) for part in inner]
     return None if None in fewest else max([own, *fewest])
 
 
@@ -174,7 +169,7 @@ def _answers_alike(head):
 def _looks_for_neighbors(head):
     """Say whether Euclidean distances to training rows decide.
 
-    Those to dense rows are taken in panels, those to sparse rows in scikit-learn's own blocks.
+    Those to dense rows are taken in panels; sparse rows are multiplied one by one.
     """
     return (
         type(head) in NEIGHBORS

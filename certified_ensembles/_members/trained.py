@@ -57,7 +57,7 @@ class TrainedMembers(BaseMembers):
         if self.fixed.steps:
             estimator = bare(estimator)  # bare heads are trained and asked side by side
         self.spec = MemberSpec.of(estimator, memory, categorical, self.is_regression)
-        self.fewest, self.fewest_dense = (fewest_rows(estimator, dense) for dense in (False, True))
+        self.fewest = fewest_rows(estimator)
         self.shared_rows = self.fewest is not None and leaves_rows_alone(estimator)
 
     @property
@@ -143,9 +143,7 @@ class TrainedMembers(BaseMembers):
         """Return what ``ask(members, *given, X, **how)`` yields about test rows."""
         members, views = self._asked()
         X = self.fixed.features_of_table(X)
-        sparse = any(view.container.kind == "csr" for view in views if view is not None)
-        fewest = self.fewest if sparse else self.fewest_dense
-        how |= {"steps": self.steps, "views": views, "fewest": fewest}
+        how |= {"steps": self.steps, "views": views, "fewest": self.fewest}
         how |= {"on_error": self.on_error, "steps_seed": self.steps_seed}
         how["shared_rows"] = self.shared_rows
         # Members whose answers are the same bits in any company draw nothing.

@@ -1,6 +1,7 @@
 """Rows checked once for all trees and forests, where each tree would check them anew."""
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -55,19 +56,34 @@ def with_checked_rows(members, blocks):
     if not all(_is_plain(block, width) for block in blocks):
         return members, blocks
     with np.errstate(over="ignore"):
-        checked = [np.ascontiguousarray(rows, dtype=np.float32) for ((_, rows),) in blocks]
-    if not all(np.isfinite(rows).all() for rows in checked):
+        checked = [
+            rows.astype(np.float32)
+            if sp.issparse(rows)
+            else np.ascontiguousarray(rows, dtype=np.float32)
+            for ((_, rows),) in blocks
+        ]
+    if not all(map(is_finite, checked)):
         return members, blocks
     checked = [[(None, rows)] for rows in checked]
     return [_TRUSTING[type(m)](m) if type(m) in _TRUSTING else m for m in members], checked
 
 
 def _is_plain(block, width):
-    """Say whether a block is one array of numbers as wide as the trees want it."""
+    """Say whether a block is one array of numbers, or CSR matrix, as wide as the trees want it."""
     if len(block) != 1:
         return False
     rows = block[0][1]
-    return isinstance(rows, np.ndarray) and {*rows.shape[1:]} == width
+    if type(rows) in CSR and {rows.indices.dtype, rows.indptr.dtype} != {np.dtype(np.int32)}:
+        return False
+    return isinstance(rows, (np.ndarray, *CSR)) and {*rows.shape[1:]} == width
+
+
+CSR = (sp.csr_array, sp.csr_matrix)
+
+
+def is_finite(rows):
+    """Say whether all numbers of an array or of a CSR matrix are finite."""
+    return bool(np.isfinite(rows.data if sp.issparse(rows) else rows).all())
 
 
 class _Trusting:
@@ -99,7 +115,7 @@ class _TrustingForest(_TrustingClassifier):
     """A forest: its trees are added up one after the other, in order, as it does on one job."""
 
     def predict_proba(self, rows):
-        shares = np.zeros((len(rows), len(self.classes_)))
+        shares = np.zeros((rows.shape[0], len(self.classes_)))
         for tree in self._trees:
             shares += tree.predict(rows)
         shares /= len(self._trees)
@@ -110,7 +126,7 @@ class _TrustingRegressor(_Trusting):
     """A tree or a forest of numbers: the mean of its trees, added up in order."""
 
     def predict(self, rows):
-        numbers = np.zeros(len(rows))
+        numbers = np.zeros(rows.shape[0])
         for tree in self._trees:
             numbers += tree.predict(rows)[:, 0]
         return numbers / len(self._trees)

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
@@ -45,12 +46,17 @@ TREES = [
 ]
 
 
+FORMS = pytest.mark.parametrize("form", [np.asarray, sp.csr_array, sp.csr_matrix])
+
+
+@FORMS
 @pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("value", [1e300, -1e39, np.float64(np.finfo(np.float32).max) * 2])
-def test_trees_refuse_in_an_ensemble_what_they_refuse_alone(tree, value):
-    clf = DeepPartitionAggregation(tree, 4).fit(X, Y)
+def test_trees_refuse_in_an_ensemble_what_they_refuse_alone(tree, value, form):
+    clf = DeepPartitionAggregation(tree, 4).fit(form(X), Y)
     rows = X[:5].copy()
     rows[2, 1] = value
+    rows = form(rows)
     member = clf.estimators_[0]
     for ask in (member.predict, clf.predict, clf.ballots, clf.certify):
         with pytest.raises(ValueError, match="too large for dtype"), np.errstate(over="ignore"):
@@ -66,16 +72,20 @@ def test_rows_are_checked_once_for_trees_and_left_to_any_other_members():
     assert index is None
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(asked[0].predict(rows), tree.predict(X))
+    long = sp.csr_array(X)
+    long.indices = long.indices.astype(np.int64)  # which trees refuse
+    assert trees.with_checked_rows([tree], [[(None, long)]])[0] == [tree]
     for members in ([tree, other], [constant, None]):
         blocks = [[(None, X)]]
         assert trees.with_checked_rows(members, blocks) == (members, blocks)
 
 
+@FORMS
 @pytest.mark.parametrize("tree", [*TREES, RandomForestClassifier(7, class_weight="balanced")])
 @pytest.mark.parametrize("labels", [Y, np.array(["a", "b", "c"])[Y], Y > 0])
-def test_checked_rows_get_the_answers_of_trees_and_forests_to_the_bit(tree, labels):
+def test_checked_rows_get_the_answers_of_trees_and_forests_to_the_bit(tree, labels, form):
     tree = clone(tree).set_params(random_state=1, max_depth=2).fit(X, labels)
-    (asked,), (((_, rows),),) = trees.with_checked_rows([tree], [[(None, X)]])
+    (asked,), (((_, rows),),) = trees.with_checked_rows([tree], [[(None, form(X))]])
     assert asked is not tree
     np.testing.assert_array_equal(asked.predict_proba(rows), tree.predict_proba(X))
     np.testing.assert_array_equal(asked.predict(rows), tree.predict(X))
