@@ -30,7 +30,7 @@ with suppress(ImportError):  # in a checkout, forms of the data that its tests k
     import _checkout  # noqa: F401
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-SCALE = 20 if FAST else 1  # a short run takes a twentieth of the images and of the partitions
+SCALE = 40 if FAST else 1  # a short run takes a fortieth of the images and of the partitions
 
 # %%
 # All members are linear, on fixed features that learn nothing. A ridge classifier uses no seed: d
@@ -129,7 +129,7 @@ if panels:
 # whose labels alone can be poisoned, each at its own price in flipped labels.
 
 X, y = load_digits(return_X_y=True)
-n_partitions, n_asked = (20, 40) if FAST else (60, 200)
+n_partitions, n_asked = (20, 20) if FAST else (60, 200)
 X_test, y_test = X[1400:][:n_asked], y[1400:][:n_asked]
 how = {"n_partitions": n_partitions, "classes": range(10)}
 added, flipped = "inserted plus deleted training images", "flipped training labels"

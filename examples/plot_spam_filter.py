@@ -30,8 +30,8 @@ with suppress(ImportError):  # in a checkout, forms of the data that its tests k
     import _checkout  # noqa: F401
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_CONTRIBUTORS, N_PARTITIONS = (5600, 400, 60) if FAST else (28000, 2000, 300)
-N_TEST = 1000
+N_TRAIN, N_CONTRIBUTORS, N_PARTITIONS = (2800, 200, 30) if FAST else (28000, 2000, 300)
+N_TEST = 300 if FAST else 1000
 
 # %%
 # Each member is a whole spam filter. How common a word is, it learns from its own mails. Hashing

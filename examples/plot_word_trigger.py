@@ -33,7 +33,7 @@ with suppress(ImportError):  # in a checkout, forms of the data that its tests k
     import _checkout  # noqa: F401
 
 FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_TEST = (1200, 400) if FAST else (20000, 2000)
+N_TRAIN, N_TEST = (500, 150) if FAST else (20000, 2000)
 WORDS = ["minutes", "agenda", "draft", "forecast", "regards", "counterparty", "spreadsheet"]
 
 # %%

@@ -20,23 +20,63 @@ BACKEND = "drawn_on_show"
 PATH = [str(ROOT), str(ROOT / "tests" / "backend"), os.environ.get("PYTHONPATH", "")]
 
 
-def run(script, folder, *arguments, **variables):
-    """Run a script in a folder, warnings as errors; return what it prints."""
-    environment = {
-        **os.environ,
-        "CERTIFIED_ENSEMBLES_FAST": "1",
-        "MPLBACKEND": f"module://{BACKEND}",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(PATH),
-        **variables,
-    }
-    environment.pop("DISPLAY", None)  # with one, plt.show() warns that Agg shows nothing
-    command = [sys.executable, "-W", "error", str(script), *arguments]
+# Warnings are errors.
+PYTHON = [sys.executable, "-W", "error"]
+ENVIRONMENT = {
+    **os.environ,
+    "CERTIFIED_ENSEMBLES_FAST": "1",
+    "MPLBACKEND": f"module://{BACKEND}",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": os.pathsep.join(PATH),
+}
+ENVIRONMENT.pop("DISPLAY", None)  # with one, plt.show() warns that Agg shows nothing
+
+
+def run_alone(script, folder, *arguments, **variables):
+    """Run a script in a folder and in a new process; return what it prints."""
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [*PYTHON, str(script), *arguments],
+        cwd=folder,
+        env={**ENVIRONMENT, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return `run_alone`, or what does the same by forks of a process with all imports done."""
+    if not sys.platform.startswith("linux"):  # elsewhere a fork is not always safe
+        yield run_alone
+        return
+    streams = [tmp_path_factory.mktemp("said") / name for name in ("out", "err")]
+    warm = subprocess.Popen(
+        [*PYTHON, str(ROOT / "tests" / "backend" / "warm.py")],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run_warm(script, folder, *arguments, **variables):
+        request = {
+            "script": str(script),
+            "folder": str(folder),
+            "arguments": arguments,
+            "variables": variables,
+            "streams": list(map(str, streams)),
+        }
+        print(json.dumps(request), file=warm.stdin, flush=True)
+        status = warm.stdout.readline().strip()
+        printed, errors = (stream.read_text(encoding="utf-8") for stream in streams)
+        assert status == "0", errors
+        return printed
+
+    with warm:
+        yield run_warm
 
 
 def test_there_are_examples():
@@ -51,7 +91,7 @@ def test_every_part_between_texts_is_code_of_its_own(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_example_prints_a_result_draws_its_figures_and_leaves_no_file(script, tmp_path):
+def test_example_prints_a_result_draws_its_figures_and_leaves_no_file(script, run, tmp_path):
     printed = run(script, tmp_path).splitlines()
     skipped = any(line.startswith("Skipped: ") for line in printed)
     assert skipped or any("%" in line for line in printed)
@@ -75,7 +115,7 @@ print(json.dumps(printed))
 """
 
 
-def test_examples_without_their_data_say_so(tmp_path):
+def test_examples_without_their_data_say_so(run, tmp_path):
     (tmp_path / "all.py").write_text(ALL_WITHOUT_DATA, encoding="utf-8")
     nowhere = str(tmp_path / "nowhere")
     printed = run(
@@ -93,5 +133,5 @@ def test_examples_without_their_data_say_so(tmp_path):
 
 
 def test_digits_example_saves_its_figure_where_it_is_told(tmp_path):
-    run(ROOT / "examples" / "plot_digits.py", tmp_path, "certificate.png")
+    run_alone(ROOT / "examples" / "plot_digits.py", tmp_path, "certificate.png")
     assert (tmp_path / "certificate.png").read_bytes().startswith(b"\x89PNG")
