@@ -7,9 +7,8 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits
-from sklearn.linear_model import RidgeClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation, SemiSupervisedDPA
@@ -34,19 +33,12 @@ def workers():
     ray.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("ensemble", "base"),
-    [
-        (SemiSupervisedDPA, RidgeClassifier()),
-        (DeepPartitionAggregation, DecisionTreeClassifier(max_depth=4)),
-    ],
-    ids=["ridge", "tree"],
-)
-def test_ray_gives_the_ballots_of_one_process(ensemble, base):
+def test_ray_gives_the_ballots_of_one_process():
     # Certificates follow from them. (Actors are started for each call, which takes seconds.)
-    ballots = ensemble(base, 20, classes=range(10)).fit(X, Y).ballots(X_TEST)
+    clf = SemiSupervisedDPA(DecisionTreeClassifier(max_depth=4), 20, classes=range(10))
+    ballots = clf.fit(X, Y).ballots(X_TEST)
     with joblib.parallel_config("ray", n_jobs=2):
-        clf = ensemble(base, 20, classes=range(10)).fit(X, Y)
+        clf = clone(clf).fit(X, Y)
         np.testing.assert_array_equal(clf.ballots(X_TEST), ballots)
 
 
