@@ -242,7 +242,7 @@ def test_keys_are_the_same_in_every_process():
             check=True,
             env={**os.environ, "PYTHONHASHSEED": str(seed)},
         ).stdout
-        for seed in (1, 2, 3)
+        for seed in (1, 2)  # which walk through these sets in other orders
     }
     assert len(said) == 1
 
@@ -364,7 +364,9 @@ class Mine(ClassifierMixin, BaseEstimator):
         return self.model_.predict(shift(X))
 
 how = dict(n_partitions=3, classes=range(3))
-kept = DeepPartitionAggregation(Mine(), memory=sys.argv[1], n_jobs=2, verbose=1, **how).fit(X, Y)
+n_jobs = int(sys.argv[2])
+kept = DeepPartitionAggregation(Mine(), memory=sys.argv[1], n_jobs=n_jobs, verbose=1, **how)
+kept.fit(X, Y)
 fresh = DeepPartitionAggregation(Mine(), **how).fit(X, Y)
 print((kept.ballots(X) == fresh.ballots(X)).all())
 """
@@ -373,10 +375,12 @@ print((kept.ballots(X) == fresh.ballots(X)).all())
 def test_a_script_with_a_module_beside_it_keeps_members_with_two_jobs(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     counts = []
-    for shift in ("X", "X", "X[:, ::-1]"):
+    # What other processes have kept, the script's own opens again: all agree on the keys. (More
+    # of them take seconds to start.)
+    for shift, n_jobs in (("X", "2"), ("X", "1"), ("X[:, ::-1]", "1")):
         (tmp_path / "beside.py").write_text(f"def shifted(X): return {shift}")
         done = subprocess.run(
-            [sys.executable, "-B", tmp_path / "script.py", tmp_path / "cache"],
+            [sys.executable, "-B", tmp_path / "script.py", tmp_path / "cache", n_jobs],
             capture_output=True,
             text=True,
         )
