@@ -26,9 +26,7 @@ NB = GaussianNB(var_smoothing=1e-2)
 
 
 # Two clusters; the last two rows are copies.
-ROWS = np.array(
-    [[0, 0, 1], [0, 1, 0], [1, 0, 0], [7, 7, 6], [6, 7, 7], [8, 6, 7], [8, 6, 7]]
-).astype(float)
+ROWS = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [7, 7, 6], [8, 6, 7], [8, 6, 7]], dtype=float)
 TEST = np.array([[0, 0, 0], [2, 2, 2], [3, 4, 4], [7, 7, 7], [9, 9, 9]], dtype=float)
 
 TINY = {
@@ -37,9 +35,11 @@ TINY = {
     "represented": SemiSupervisedDPA(NB, 3, representation=PCA(1)),
     "run-off": SemiSupervisedDPA(RidgeClassifier(), 5, aggregation="run_off"),
     "hashed": SemiSupervisedDPA(RidgeClassifier(), 3, partitioner=lambda X: X[:, 0].astype(int)),
-    "masked": SemiSupervisedDPA(SelfTrainingClassifier(NB), 3, unlabeled="mask"),
+    "masked": SemiSupervisedDPA(
+        SelfTrainingClassifier(DecisionTreeClassifier()), 3, unlabeled="mask"
+    ),
     "members": SemiSupervisedDPA(RidgeClassifier(5.0), 1, certificate="members"),
-    "constant members": SemiSupervisedDPA(RidgeClassifier(), 6, certificate="members"),
+    "constant members": SemiSupervisedDPA(RidgeClassifier(), 5, certificate="members"),
     "members without intercept": SemiSupervisedDPA(
         RidgeClassifier(5.0, fit_intercept=False), 2, certificate="members"
     ),
@@ -60,7 +60,7 @@ def operations(labels):
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("open_set", [True, False])
-@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1, 1, 1], [1, 1, 0, 0, 0, 1, 0]], ids=str)
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1, 1], [1, 1, 0, 0, 1, 0]], ids=str)
 def test_no_relabelling_within_the_radius_changes_a_prediction(name, open_set, labels):
     clf, labels = clone(TINY[name]), np.array(labels)
     if name == "swapped" and open_set:
@@ -70,8 +70,8 @@ def test_no_relabelling_within_the_radius_changes_a_prediction(name, open_set, l
     count = operations(labels)
     if open_set:  # labels never seen, before, between and after the known ones
         rng = np.random.default_rng(0)
-        relabellings = rng.choice([-1, 0, 1, 2], (60, len(ROWS)))
-        some = rng.random(relabellings.shape) < rng.choice([0.1, 0.3, 0.6], (60, 1))
+        relabellings = rng.choice([-1, 0, 1, 2], (40, len(ROWS)))
+        some = rng.random(relabellings.shape) < rng.choice([0.1, 0.3, 0.6], (40, 1))
         relabellings = np.where(some, relabellings, labels)
     else:
         relabellings = itertools.product([0, 1], repeat=len(ROWS))
@@ -154,7 +154,7 @@ def test_whole_partitions_may_be_relabelled_for_one_operation_each(name, open_se
     clf = clone(HELD_OUT[name]).set_params(classes=None if open_set else [0, 1, 2])
     y_pred, radius = clf.fit(X_TRAIN, Y_TRAIN).certify(X_TEST)
     beaten = False
-    for i in np.flatnonzero(radius > 0)[::3]:
+    for i in np.flatnonzero(radius > 0)[::6]:
         names = [-5, 0, 1, 2] if open_set else [0, 1, 2]
         rival = rng.choice([name for name in names if name != y_pred[i]])
         own = np.flatnonzero(clf.classes_[clf.ballots(X_TEST[[i]])[0]] == y_pred[i])
