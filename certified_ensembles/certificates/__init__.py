@@ -6,6 +6,7 @@ from .collective import (
     collective_run_off_survivors,
     collective_survivors,
 )
+from .condorcet import condorcet_radius
 from .finite import finite_aggregation_radius, finite_run_off_radius
 from .finite_targets import finite_target_radius, finite_top_k_radius
 from .flips import flips_from_margin
@@ -33,6 +34,7 @@ __all__ = [
     "chernoff_log_error",
     "collective_run_off_survivors",
     "collective_survivors",
+    "condorcet_radius",
     "finite_aggregation_radius",
     "finite_run_off_radius",
     "finite_target_radius",
