@@ -4,7 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.naive_bayes import GaussianNB
 
+from certified_ensembles import FeaturePartitionAggregation
+from certified_ensembles.attacks import trigger_columns
 from certified_ensembles.certificates import condorcet_radius, run_off_radius
 from elections import random_scores
 
@@ -99,6 +103,30 @@ def test_more_rows_than_a_block_and_members_that_abstain():
 
 def test_a_single_class_survives_everything():
     assert condorcet_radius(np.zeros((2, 4, 1)))[1].tolist() == [4, 4]
+
+
+def pairs_of_blocks(X, y, asked):
+    """Train members on blocks of pixels, and let them elect in pairs."""
+    clf = FeaturePartitionAggregation(GaussianNB(), n_blocks=16, classes=range(10)).fit(X, y)
+    scores = [
+        member.predict_proba(asked[:, clf.block_of_feature_ == j])
+        for j, member in enumerate(clf.estimators_)
+    ]
+    return condorcet_radius(np.stack(scores, axis=1))
+
+
+def test_hostile_columns_within_the_radius_elect_nobody_else():
+    X, y = load_digits(return_X_y=True)
+    X, y, asked = X[:600], y[:600], X[600:800]
+    winner, radius = pairs_of_blocks(X, y, asked)
+    n_changed = 0
+    for target, columns in enumerate([[20], [20, 43], [27, 36, 43], [10, 21, 28, 35]]):
+        rows, shown = trigger_columns(X, y, asked, columns, target=target, on=16, off=0)
+        after = pairs_of_blocks(rows, y, shown)[0]
+        assert (after == winner)[radius >= len(columns)].all()
+        n_changed += (after != winner).sum()
+    assert n_changed > 0  # the attack is one
+    assert (radius >= 4).any()
 
 
 @pytest.mark.parametrize(
