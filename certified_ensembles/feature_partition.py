@@ -114,6 +114,7 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
     --------
     certified_ensembles.certificates.grid_frontier : Rows and columns, on arrays.
     certified_ensembles.certificates.block_frontier : The same without groups.
+    certified_ensembles.certificates.condorcet_radius : Election by pairs, of the members' scores.
     DeepPartitionAggregation : Poisoned rows alone.
 
     Notes
