@@ -40,7 +40,7 @@ WORDS = ["minutes", "agenda", "draft", "forecast", "regards", "counterparty", "s
 # One filter that knows all words, and 31 that know a thirty-first of them each. Presence of a
 # word is all that counts: no member knows how long a mail is, or in what order its words come.
 
-one_filter = make_pipeline(CountVectorizer(binary=True), LogisticRegression(C=0.3, max_iter=200))
+one_filter = make_pipeline(CountVectorizer(binary=True), LogisticRegression(max_iter=200))
 many_filters = FeaturePartitionAggregation(one_filter, n_blocks=31, classes=[0, 1])
 
 
