@@ -10,7 +10,6 @@ import inspect
 import sys
 import warnings
 from copy import copy
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -23,30 +22,24 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ._fits import OneFitMixin, as_of_now
+from ._results import Certificate, CertifiedInterval
+from ._units import question_in_words, unit_of
 from .certificates.targets import check_k
+
+__all__ = [
+    "Certificate",
+    "CertificateWarning",
+    "CertifiedInterval",
+    "certify",
+    "effective_threat",
+    "find_ensemble",
+    "question_arguments",
+    "seen_once",
+]
 
 
 class CertificateWarning(UserWarning):
     """A guarantee is void, or weaker than it looks; the message says which one and the remedy."""
-
-
-class Certificate(NamedTuple):
-    """Predictions and the number of poisoning operations that each one provably survives.
-
-    Unpacks as ``y_pred, radius = estimator.certify(X)``.
-
-    Attributes
-    ----------
-    y_pred : ndarray of shape (n_samples,)
-        Predicted labels, the same as ``predict`` returns.
-    radius : ndarray of shape (n_samples,), int64
-        The certified number of operations of the threat (for instance insertions plus
-        deletions of training rows) that cannot change ``y_pred``; -1 where the estimator
-        abstains and nothing is promised.
-    """
-
-    y_pred: np.ndarray
-    radius: np.ndarray
 
 
 # ---------------------------------------------------------------- through wrappers
@@ -55,22 +48,6 @@ DEFAULT_THREAT = "insertion_deletion"
 
 # Classifiers that compare a share of the ensemble inside with a threshold.
 _THRESHOLDS = (FixedThresholdClassifier, TunedThresholdClassifierCV)
-
-
-class CertifiedInterval(NamedTuple):
-    """Predictions of numbers, and the bounds that each of them keeps under an attack.
-
-    Attributes
-    ----------
-    y_pred : ndarray of shape (n_samples,), float64
-        Predictions.
-    lower, upper : ndarrays of shape (n_samples,), float64
-        What the prediction provably stays between; infinite where nothing is promised.
-    """
-
-    y_pred: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
 
 
 def certify(estimator, X, threat=None, **how):
@@ -171,8 +148,7 @@ def _certify(estimator, X, threat, how, reasons):
     estimator = _thaw(estimator)
     if _certifies(estimator):
         _check_arguments(estimator, how)
-        y_pred, radius = estimator.certify(X, threat=threat, **how)
-        return Certificate(y_pred, radius)
+        return _with_words(estimator.certify(X, threat=threat, **how), estimator, threat, how)
     inner = _inner_estimator(estimator)
     effective = effective_threat(inner, threat)
     if isinstance(estimator, _THRESHOLDS):
@@ -195,7 +171,16 @@ def _certify(estimator, X, threat, how, reasons):
     )
     y_pred = np.asarray(estimator.predict(X))
     same = y_pred == certificate.y_pred
-    return Certificate(y_pred, np.where(same, certificate.radius, -1))
+    return certificate._replace(y_pred=y_pred, radius=np.where(same, certificate.radius, -1))
+
+
+def _with_words(certificate, estimator, threat, how):
+    """Return a certificate that knows its threat, whoever's estimator gave it."""
+    if getattr(certificate, "threat", None) is not None:
+        return certificate
+    threat = effective_threat(estimator, threat)
+    words = {"threat": threat, "unit": unit_of(estimator, threat)}
+    return Certificate(*certificate, **words, question=question_in_words(how))
 
 
 def _check_arguments(estimator, how):
@@ -228,7 +213,8 @@ def _certify_threshold(estimator, X, threat, how, reasons):
             "scores on the training rows, so one poisoned row can move it for all predictions. "
             "Choose it on rows the attacker cannot touch, and pass it to FixedThresholdClassifier."
         )
-    vote, radius = _certify(inner, X, threat, how, reasons)
+    certificate = _certify(inner, X, threat, how, reasons)
+    vote, radius = certificate
     y_pred = np.asarray(estimator.predict(X))
     kept = np.zeros(len(y_pred), dtype=bool)
     if type(estimator) in _THRESHOLDS and getattr(find_ensemble(inner), "_winner_has_half", False):
@@ -241,7 +227,7 @@ def _certify_threshold(estimator, X, threat, how, reasons):
             "the vote survives. Use the ensemble's own predict, or a base estimator with the "
             "threshold inside."
         )
-    return Certificate(y_pred, np.where(kept, radius, -1))
+    return certificate._replace(y_pred=y_pred, radius=np.where(kept, radius, -1))
 
 
 class _Undecided(ClassifierMixin, BaseEstimator):

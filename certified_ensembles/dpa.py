@@ -311,7 +311,7 @@ class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
                     "'insertion_deletion'."
                 )
             return self._certify_in_time(X, threat)
-        return self._certify(X, self._operation_cost(threat), target=target, top_k=top_k)
+        return self._certify(X, threat, target=target, top_k=top_k)
 
     def _certify_in_time(self, X, threat):
         """Return predictions, and the numbers of consecutive periods that they survive."""
@@ -322,4 +322,4 @@ class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
                 "wherever they are, such as 'insertion_deletion'."
             )
         winner, radius = self._ask(self._members.windows, X, newest=threat == "earliness")
-        return Certificate(self.classes_[winner], radius)
+        return Certificate.of(self, self.classes_[winner], radius, threat)

@@ -22,6 +22,7 @@ from ._ensemble.columns import ColumnBlocks, WordBlocks, reasons_of_steps
 from ._fits import built_aside
 from ._members import question_of
 from ._members.columns import ColumnMembers
+from ._units import any_of, row_unit_of
 from .certificates import threat_cost
 from .certificates._inputs import check_count
 from .certificates.grid import block_frontier, grid_frontier
@@ -415,11 +416,21 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
         reach = n_rows * self._row_cost(threat)
         if target is None and top_k is None and self.aggregation == "plurality":
             winner, frontier = self._plurality_frontier(X)
-            return Certificate(self.classes_[winner], frontier[:, min(reach, self.n_partitions)])
+            label, radius = self.classes_[winner], frontier[:, min(reach, self.n_partitions)]
+            return self._certificate_beside(n_rows, threat, label, radius)
         members = self._members_facing(n_rows)
         question = question_of(X, self.classes_, members.open_set, target=target, top_k=top_k)
         winner, changed = self._elect(partial(members.certify, question=question), X)
-        return Certificate(self.classes_[winner], self._columns_within(changed, reach))
+        label, radius = self.classes_[winner], self._columns_within(changed, reach)
+        return self._certificate_beside(n_rows, threat, label, radius, target=target, top_k=top_k)
+
+    def _certificate_beside(self, n_rows, threat, label, radius, **asked):
+        """Return a certificate whose unit says beside how many poisoned rows it counts columns."""
+        certificate = Certificate.of(self, label, radius, threat, **asked)
+        if n_rows:
+            rows = any_of(n_rows, row_unit_of(self, certificate.threat))
+            certificate.unit = f"{certificate.unit} beside {rows}"
+        return certificate
 
     def frontier(self, X, threat=None):
         """Return the columns that each prediction survives beside 0, 1, 2, ... poisoned rows.

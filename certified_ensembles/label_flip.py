@@ -393,7 +393,7 @@ class LabelFlipSmoothingClassifier(
         )
         if self._groups is not None and self.certificate != "exact":
             radius = groups_within_flips(radius, self._groups)
-        return Certificate(self.classes_[winner], radius)
+        return Certificate.of(self, self.classes_[winner], radius)
 
     @property
     def _counts_annotators(self):

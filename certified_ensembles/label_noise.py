@@ -229,7 +229,8 @@ class LabelNoiseRegressor(OneFitMixin, MetaEstimatorMixin, RegressorMixin, BaseE
         self._check_question(threat)
         allowed = AllowedRange(n_rows(X), tolerance, lower, upper)
         rows = validate_rows(self, X, reset=False)
-        return Certificate(*self._members.certify(rows, self._bounds, allowed))
+        asked = {"tolerance": tolerance, "lower": lower, "upper": upper}
+        return Certificate.of(self, *self._members.certify(rows, self._bounds, allowed), **asked)
 
     def certify_interval(self, X, budget, *, threat=None):
         """Return predictions and the bounds that each keeps wherever some targets move.

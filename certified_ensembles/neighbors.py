@@ -277,4 +277,4 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
             groups=None if self._groups is None else self._groups[nearest],
             open_set=self._open_set,
         )
-        return Certificate(self.classes_[winner], radius)
+        return Certificate.of(self, self.classes_[winner], radius, threat)

@@ -285,7 +285,8 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
         bounds = AllowedRange(n_rows(X), tolerance, lower, upper)
         parts = self._ask(self._members.certify, X, bounds=bounds, threat=threat)
         y_pred, radius = map(np.concatenate, zip(*parts, strict=True))
-        return Certificate(y_pred, radius // cost)
+        asked = {"tolerance": tolerance, "lower": lower, "upper": upper}
+        return Certificate.of(self, y_pred, radius // cost, threat, **asked)
 
     def certify_interval(self, X, budget, *, threat=None):
         """Return predictions and the bounds that each provably keeps within a budget.

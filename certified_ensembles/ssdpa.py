@@ -481,7 +481,7 @@ class SemiSupervisedDPA(BaseVotingEnsemble):
         True
         """
         check_is_fitted(self)
-        return self._certify(X, self._operation_cost(threat), target=target, top_k=top_k)
+        return self._certify(X, threat, target=target, top_k=top_k)
 
     def _operation_cost(self, threat):
         if threat not in (None, self._default_threat):

@@ -137,10 +137,12 @@ class BaseVotingEnsemble(ClassifierMixin, BasePartitionEnsemble):
         inherited = (own.predict, own.predict_proba) == (base.predict, base.predict_proba)
         return inherited and self.aggregation == "plurality"
 
-    def _certify(self, X, cost, *, target=None, top_k=None):
+    def _certify(self, X, threat, *, target=None, top_k=None):
+        cost = self._operation_cost(threat)
         question = question_of(X, self.classes_, self._open_set, target=target, top_k=top_k)
         winner, radius = self._elect(partial(self._members.certify, question=question), X)
-        return Certificate(self.classes_[winner], radius // cost)
+        label, asked = self.classes_[winner], {"target": target, "top_k": top_k}
+        return Certificate.of(self, label, radius // cost, threat, **asked)
 
     def collective_certify(self, X, budget, *, y=None, threat=None, time_limit=60.0):
         """Bound how many predictions survive one attacker who has one budget for all rows.

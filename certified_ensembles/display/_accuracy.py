@@ -8,29 +8,16 @@ import numpy as np
 
 from .._certificate import (
     certify,
-    effective_threat,
     find_ensemble,
     question_arguments,
     seen_once,
 )
+from .._extras import import_pyplot
+from .._units import NO_UNIT, UNITS
 from ..certificates._bounds import within_tolerance
-from ..certificates.threats import TIME_THREATS
 from ..metrics import certified_accuracy_curve, certified_accuracy_score
 from ..metrics._scorers import check_tolerance, check_truth
 
-_UNITS = {
-    "insertion_deletion": "insertions + deletions of training rows",
-    "label_flip": "label flips",
-    "replacement": "replaced training rows",
-    "duration": "consecutive hostile periods",
-    "earliness": "hostile newest periods",
-}
-# What one operation is where not rows are counted, by what decided the partitions.
-_OWNERS = {"source": "hostile sources", "period": "hostile periods"}
-_ANNOTATORS = "hostile annotators"
-# What one operation is where members see blocks of columns.
-_COLUMNS = {"columns": "hostile columns", "words": "hostile words"}
-_NO_UNIT = "poisoning operations"
 _YLABEL, _DASHED = "Certified accuracy", "(dashed: clean accuracy)"
 _HEIGHTS = np.linspace(0.04, 0.96, 47)  # where a name may stand beside its curve
 
@@ -171,23 +158,23 @@ class CertifiedAccuracyDisplay:
         asked = question_arguments(target, top_k)
         ensemble = find_ensemble(estimator)
         if tolerance is None:
-            y_pred, radius = certify(estimator, X, threat, **asked)
+            certificate = certify(estimator, X, threat, **asked)
+            (y_pred, radius), question = certificate, certificate.question
         else:
             lower, upper = within_tolerance(check_truth(y), check_tolerance(tolerance))
-            radius = certify(estimator, X, threat, lower=lower, upper=upper, **asked).radius
+            certificate = certify(estimator, X, threat, lower=lower, upper=upper, **asked)
+            radius = certificate.radius
             y, y_pred = np.zeros(len(radius)), (radius < 0).astype(float)  # right or wrong today
-            asked = {"tolerance": tolerance}
-        threat = effective_threat(ensemble, threat)
-        unit = unit_of(ensemble, threat) if unit is None else unit
+            question = f"within {tolerance:g} of the truth"
         return cls.from_predictions(
             y,
             y_pred,
             radius,
-            threat=threat,
+            threat=certificate.threat,
             sample_weight=sample_weight,
             name=type(ensemble).__name__ if name is None else name,
-            unit=unit,
-            question=_in_words(asked),
+            unit=certificate.unit if unit is None else unit,
+            question=question,
             ax=ax,
             curve_kwargs=curve_kwargs,
         )
@@ -243,7 +230,7 @@ class CertifiedAccuracyDisplay:
         clean = certified_accuracy_score(
             y_true, y_pred, np.zeros_like(radius), 0, sample_weight=sample_weight
         )
-        unit = _UNITS.get(threat) if unit is None else unit
+        unit = UNITS.get(threat) if unit is None else unit
         display = cls(
             budgets=budgets,
             accuracies=accuracies,
@@ -276,12 +263,12 @@ class CertifiedAccuracyDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        plt = _import_pyplot()
+        plt = import_pyplot("CertifiedAccuracyDisplay.plot")
         if ax is None:
             _, ax = plt.subplots()
         first = not _marked(ax.lines)
         name = self.name if name is None else name
-        unit = self.unit or _NO_UNIT
+        unit = self.unit or NO_UNIT
 
         budgets, accuracies = _corners(np.asarray(self.budgets), np.asarray(self.accuracies))
         style = {"linewidth": 2.0, "zorder": 2.5, **(curve_kwargs or {})}
@@ -301,53 +288,6 @@ class CertifiedAccuracyDisplay:
         for panel in _fit_axes(ax):
             _write_names(panel)
         return self
-
-
-def unit_of(ensemble, threat):
-    """Return what one operation is for a fitted ensemble."""
-    unit = column_unit_of(ensemble)
-    return row_unit_of(ensemble, threat) if unit is None else unit
-
-
-def column_unit_of(ensemble):
-    """Return what one operation on columns is; None where an ensemble certifies rows alone."""
-    return _COLUMNS.get(getattr(ensemble, "_column_unit", None))
-
-
-def row_unit_of(ensemble, threat):
-    """Return what one operation on rows is for a fitted ensemble."""
-    unit = None
-    if threat not in TIME_THREATS:
-        unit = _OWNERS.get(getattr(ensemble, "partitioned_by_", None))
-    if unit is None and getattr(ensemble, "_counts_annotators", False):
-        unit = _ANNOTATORS
-    return _UNITS.get(threat) if unit is None else unit
-
-
-def _in_words(asked):
-    """Return what a question is about; None for whether the prediction stays."""
-    if "tolerance" in asked:
-        return f"within {asked['tolerance']:g} of the truth"
-    if "top_k" in asked:
-        return f"stays among the first {asked['top_k']}"
-    target = asked.get("target")
-    if isinstance(target, set | frozenset):
-        target = sorted(target)
-    if isinstance(target, list | tuple | range):
-        return f"never becomes {' or '.join(map(str, target))}"
-    if target is not None:
-        return f"never becomes {target if np.ndim(target) == 0 else 'its target'}"
-    return None
-
-
-def _import_pyplot():
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            "CertifiedAccuracyDisplay.plot needs matplotlib. Install it: pip install matplotlib"
-        ) from error
-    return plt
 
 
 def _corners(budgets, accuracies):

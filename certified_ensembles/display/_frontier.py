@@ -3,8 +3,9 @@
 import numpy as np
 
 from .._certificate import effective_threat, seen_once
+from .._extras import import_pyplot
+from .._units import column_unit_of, row_unit_of
 from ..metrics import certified_accuracy_frontier
-from ._accuracy import _import_pyplot, column_unit_of, row_unit_of
 
 _LEVELS = (0.9, 0.5)
 _LINE_COLOR = "#e4572e"  # stands out from all colours of the cells
@@ -223,7 +224,7 @@ class FrontierDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        plt = _import_pyplot()
+        plt = import_pyplot("FrontierDisplay.plot")
         if ax is None:
             _, ax = plt.subplots()
         self.ax_, self.figure_ = ax, ax.figure

@@ -3,8 +3,9 @@
 import numpy as np
 
 from .._certificate import effective_threat, seen_once
+from .._extras import import_pyplot
+from .._units import NO_UNIT, unit_of
 from ..metrics import interval_width_curve
-from ._accuracy import _NO_UNIT, _import_pyplot, unit_of
 
 
 class CertifiedIntervalDisplay:
@@ -124,7 +125,7 @@ class CertifiedIntervalDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        plt = _import_pyplot()
+        plt = import_pyplot("CertifiedIntervalDisplay.plot")
         if ax is None:
             _, ax = plt.subplots()
         budgets, widths = np.asarray(self.budgets), np.asarray(self.widths, dtype=float)
@@ -138,7 +139,7 @@ class CertifiedIntervalDisplay:
             place = budgets[finite][-1], widths[finite][-1]
             color = self.line_.get_color()
             ax.annotate(name, place, (4, 0), textcoords="offset points", color=color, va="center")
-        ax.set_xlabel(f"Attacker's budget ({self.unit or _NO_UNIT})")
+        ax.set_xlabel(f"Attacker's budget ({self.unit or NO_UNIT})")
         ax.set_ylabel("Width of the certified interval")
         ax.set_ylim(bottom=0)
         ax.spines[["top", "right"]].set_visible(False)
