@@ -1,6 +1,7 @@
 """Answer only where enough poisoning is survived: a reject option with a guarantee."""
 
 import math
+import warnings
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from sklearn.base import (
     clone,
     is_regressor,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metadata_routing import (
@@ -21,18 +23,25 @@ from sklearn.utils.metadata_routing import (
     _routing_enabled,
     process_routing,
 )
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _is_fitted, check_is_fitted
 
 from ._certificate import (
-    Certificate,
+    CertificateWarning,
     certify,
     effective_threat,
     find_ensemble,
     question_arguments,
     seen_once,
 )
-from ._fits import OneFitMixin, built_aside
+from ._fits import OneFitMixin, as_of_now, built_aside
+from ._units import question_in_words
 from .metrics import certified_accuracy_curve
+
+# Attributes that :meth:`CertifiedAbstention.fit` sets.
+_SET_BY_FIT = (
+    *("estimator_", "classes_", "question_", "abstain_label_"),
+    *("n_features_in_", "feature_names_in_"),
+)
 
 __all__ = ["CertifiedAbstention", "CoverageAccuracyCurve", "coverage_accuracy_curve"]
 
@@ -44,7 +53,8 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
     ----------
     estimator : estimator with ``fit`` and ``certify``
         A certifying classifier of this package, or a pipeline that ends in one. It is cloned and
-        fitted; wrap a fitted one in :class:`~sklearn.frozen.FrozenEstimator` to keep it.
+        fitted; wrap a fitted one in :class:`~sklearn.frozen.FrozenEstimator` to keep it: then
+        nothing is left to fit, and the classifier answers as it is.
     min_radius : int, default=1
         Answer where the certified radius is at least this. 0 answers wherever the estimator
         does.
@@ -59,7 +69,9 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         operations: the radius that decides is that of ``certify(X, top_k=top_k)``.
     abstain_label : int, float or str, default=None
         What :meth:`predict` returns instead of an answer: a number or a string, as the labels
-        are, but none of them. None means -1, or "abstain" where labels are strings.
+        are, but none of them. None means -1, or "abstain" where labels are strings; where that
+        is a label, the next number below all labels, or "abstain_". A label that a row
+        brings can move this default; one that is given stays, see Notes.
 
     Attributes
     ----------
@@ -104,6 +116,11 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
     A row that an attacker can silence is not a row that an attacker can steer. Who needs an
     answer in spite of s operations has to ask for it among rows with R >= r + s.
 
+    *The label of an abstention.* Without `classes` anyone may bring a row with any label. An
+    `abstain_label` that is given stays what it is, and does not stop the fit: whoever is predicted
+    to have the brought label gets an abstention, with a warning, and no promise above is touched.
+    The default looks at the labels: rely on ``abstain_label_`` there, not on -1.
+
     :meth:`score` counts an abstention as an error, so that it is the certified accuracy at
     `min_radius`.
 
@@ -116,7 +133,7 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
     >>> ensemble = DeepPartitionAggregation(n_partitions=15, classes=[0, 1, 2])
     >>> clf = CertifiedAbstention(ensemble, min_radius=3).fit(X[::2], y[::2])
     >>> y_pred = clf.predict(X[1::2])
-    >>> answered = y_pred != -1
+    >>> answered = y_pred != clf.abstain_label_
     >>> bool(0.5 < answered.mean() < 1)
     True
     >>> bool((y_pred == y[1::2])[answered].mean() > (clf.estimator_.predict(X[1::2])
@@ -173,8 +190,13 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         TypeError
             If the estimator has no method ``certify``.
         ValueError
-            If `abstain_label` is a label, or of another type than the labels, or both `target`
-            and `top_k` are given.
+            If `abstain_label` is one of the ensemble's `classes`, or of another type than the
+            labels, or both `target` and `top_k` are given.
+
+        Warns
+        -----
+        CertificateWarning
+            If `abstain_label` is one of the labels, and the ensemble knows no closed set of them.
         """
         with built_aside(self) as new:
             new.question_ = question_arguments(new.target, new.top_k)
@@ -199,19 +221,50 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         label, known = self.abstain_label, self.classes_.tolist()
         text = all(isinstance(one, str) for one in known)
         if label is None:
-            label = "abstain" if text else -1
+            return _unused_text(known) if text else _unused_number(known)
         if text != isinstance(label, str) or (not text and not math.isfinite(label)):
             raise ValueError(
                 f"abstain_label={label!r} does not go with labels such as {known[0]!r}: pass "
                 + ("a string, such as 'abstain'." if text else "a number, such as -1.")
             )
-        if label in known:
+        if label not in known:
+            return label
+        if not getattr(find_ensemble(self.estimator_), "_open_set", True):
             raise ValueError(
                 f"abstain_label={label!r} is one of the labels: an abstention could not be told "
-                "from it. Pass another one; and pass `classes` to the estimator, so that no row "
-                "with this label can be brought."
+                "from it. Pass another one."
             )
+        warnings.warn(
+            f"abstain_label={label!r} is one of the labels: what is predicted to be {label!r} "
+            "counts as an abstention. Pass another abstain_label; or, if no row should have this "
+            "label, pass `classes` to the estimator, which then refuses such rows.",
+            CertificateWarning,
+            stacklevel=4,
+        )
         return label
+
+    # ------------------------------------------------------------ around a fitted estimator
+
+    def __sklearn_is_fitted__(self):
+        return "estimator_" in vars(self) or _is_fitted_and_frozen(self.estimator)
+
+    def _as_fitted(self):
+        """Return the classifier, or, where a frozen estimator needs no fit, a fitted copy."""
+        if "estimator_" in vars(self):
+            return self
+        # A frozen estimator may be refitted by whoever has it.
+        return as_of_now(self).set_params(estimator=seen_once(self.estimator)).fit(None, None)
+
+    def __getattr__(self, name):
+        # What a fit sets is known without one where the estimator is frozen.
+        if name in _SET_BY_FIT and _is_fitted_and_frozen(vars(self).get("estimator")):
+            return getattr(self._as_fitted(), name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def _that_certifies(self):
+        """What counts the operations."""
+        return find_ensemble(self.estimator_)
 
     @property
     def _default_threat(self):
@@ -265,6 +318,9 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
             If another threat is asked for, or both `target` and `top_k`.
         """
         check_is_fitted(self)
+        return self._as_fitted()._certify(X, threat, target, top_k)
+
+    def _certify(self, X, threat, target, top_k):
         own = self._default_threat
         if threat not in (None, own):
             raise ValueError(
@@ -273,8 +329,9 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
             )
         # A frozen estimator may be refitted by whoever has it.
         estimator = seen_once(self.estimator_)
-        y_pred, radius = certify(estimator, X, own, **self.question_)
-        answered = radius >= self.min_radius
+        certificate = certify(estimator, X, own, **self.question_)
+        y_pred, radius = certificate
+        answered = (radius >= self.min_radius) & (y_pred != np.asarray(self.abstain_label_))
         asked = question_arguments(target, top_k)
         if asked:
             left = certify(estimator, X, own, **asked).radius
@@ -284,9 +341,10 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
                 left = np.minimum(left, certify(estimator, X, own).radius)
         else:
             left = np.zeros_like(radius)
-        return Certificate(
-            np.where(answered, y_pred, np.asarray(self.abstain_label_)),
-            left if target is not None else np.where(answered, left, -1),
+        return certificate._replace(
+            y_pred=np.where(answered, y_pred, np.asarray(self.abstain_label_)),
+            radius=left if target is not None else np.where(answered, left, -1),
+            question=question_in_words(asked),
         )
 
     def get_metadata_routing(self):
@@ -306,6 +364,21 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.estimator).input_tags
         return tags
+
+
+def _is_fitted_and_frozen(estimator):
+    return isinstance(estimator, FrozenEstimator) and _is_fitted(estimator)
+
+
+def _unused_text(known):
+    label = "abstain"
+    while label in known:
+        label += "_"
+    return label
+
+
+def _unused_number(known):
+    return -1 if -1 not in known else math.floor(min(known)) - 1
 
 
 def _falls_by_one(ensemble):
