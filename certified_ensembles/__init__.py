@@ -14,6 +14,7 @@ from . import (
     metrics,
     neighbors,
     planning,
+    report,
     representations,
     smoothers,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "metrics",
     "neighbors",
     "planning",
+    "report",
     "representations",
     "smoothers",
 ]

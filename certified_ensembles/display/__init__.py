@@ -6,6 +6,12 @@ beside them, in their own colour, so that several models on one axes need no leg
 
 from ._accuracy import CertifiedAccuracyDisplay
 from ._frontier import FrontierDisplay
+from ._histogram import RadiusHistogramDisplay
 from ._intervals import CertifiedIntervalDisplay
 
-__all__ = ["CertifiedAccuracyDisplay", "CertifiedIntervalDisplay", "FrontierDisplay"]
+__all__ = [
+    "CertifiedAccuracyDisplay",
+    "CertifiedIntervalDisplay",
+    "FrontierDisplay",
+    "RadiusHistogramDisplay",
+]

@@ -6,17 +6,11 @@ names beside them, in their own colour, so that several models on one axes need 
 
 import numpy as np
 
-from .._certificate import (
-    certify,
-    find_ensemble,
-    question_arguments,
-    seen_once,
-)
+from .._certificate import find_ensemble, seen_once
 from .._extras import import_pyplot
 from .._units import NO_UNIT, UNITS
-from ..certificates._bounds import within_tolerance
 from ..metrics import certified_accuracy_curve, certified_accuracy_score
-from ..metrics._scorers import check_tolerance, check_truth
+from ._asking import ask
 
 _YLABEL, _DASHED = "Certified accuracy", "(dashed: clean accuracy)"
 _HEIGHTS = np.linspace(0.04, 0.96, 47)  # where a name may stand beside its curve
@@ -155,26 +149,17 @@ class CertifiedAccuracyDisplay:
             Where a pipeline step or a search around the ensemble voids the guarantee.
         """
         estimator = seen_once(estimator)
-        asked = question_arguments(target, top_k)
-        ensemble = find_ensemble(estimator)
-        if tolerance is None:
-            certificate = certify(estimator, X, threat, **asked)
-            (y_pred, radius), question = certificate, certificate.question
-        else:
-            lower, upper = within_tolerance(check_truth(y), check_tolerance(tolerance))
-            certificate = certify(estimator, X, threat, lower=lower, upper=upper, **asked)
-            radius = certificate.radius
-            y, y_pred = np.zeros(len(radius)), (radius < 0).astype(float)  # right or wrong today
-            question = f"within {tolerance:g} of the truth"
+        how = {"tolerance": tolerance, "target": target, "top_k": top_k}
+        right, certificate = ask(estimator, X, y, threat=threat, **how)
         return cls.from_predictions(
-            y,
-            y_pred,
-            radius,
+            np.ones(len(right)),
+            right.astype(float),
+            certificate.radius,
             threat=certificate.threat,
             sample_weight=sample_weight,
-            name=type(ensemble).__name__ if name is None else name,
+            name=type(find_ensemble(estimator)).__name__ if name is None else name,
             unit=certificate.unit if unit is None else unit,
-            question=question,
+            question=certificate.question,
             ax=ax,
             curve_kwargs=curve_kwargs,
         )
