@@ -8,7 +8,9 @@ from sklearn.base import is_regressor
 
 from ._data.targets import as_targets, refuse_odd_targets
 from ._data.training_rows import TrainingRows
+from ._extras import import_pyplot
 from ._members import MedianMembers
+from ._units import NO_UNIT
 
 # Medians and intervals imagined for every row.
 _N_DRAWS = 32
@@ -24,6 +26,24 @@ def best_of(plan, scores, budget):
         )
     score = scores[:, column[0]]
     return int(plan.n_partitions[score == score.max()].min())
+
+
+def draw_foreseen(plan, shares, words, ax, unit, curve_kwargs):
+    """Draw the shares of a plan against its budgets; return the axes."""
+    plt = import_pyplot("plot of a plan")
+    if ax is None:
+        _, ax = plt.subplots()
+    style = {"linewidth": 2.0, **(curve_kwargs or {})}
+    for k, share in zip(plan.n_partitions.tolist(), shares, strict=True):
+        ax.plot(plan.budgets, share, label=f"{k:,} partitions", **style)
+    ax.set_xlabel(f"Attacker's budget ({unit or NO_UNIT})")
+    ax.set_ylabel(f"{words}\n(an estimate, no certificate)")
+    ax.set_ylim(0, 1.03)
+    ax.set_xlim(left=0)
+    ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
 
 
 class MedianPlan(NamedTuple):
@@ -73,6 +93,30 @@ class MedianPlan(NamedTuple):
             The smallest of the best.
         """
         return best_of(self, self.certified_within, budget)
+
+    def plot(self, ax=None, *, unit=None, curve_kwargs=None):
+        """Draw what is foreseen at each budget, one curve for each number of partitions.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+        unit : str or None, default=None
+            What one operation is, such as "hostile senders".
+        curve_kwargs : dict or None, default=None
+            Keywords of the curves' ``Line2D``, such as ``linewidth``.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        words = "Foreseen share within the tolerance"
+        return draw_foreseen(self, self.certified_within, words, ax, unit, curve_kwargs)
 
 
 class MedianPlanner:

@@ -1,6 +1,7 @@
 """What one operation of an attacker is called, and what a radius promises, in words."""
 
 import numpy as np
+from sklearn.base import is_regressor
 
 from .certificates.threats import TIME_THREATS
 
@@ -15,6 +16,7 @@ UNITS = {
 # What one operation is where not rows are counted, by what decided the partitions.
 _OWNERS = {"source": "hostile sources", "period": "hostile periods"}
 _ANNOTATORS = "hostile annotators"
+_TARGETS = "changed targets"  # of numbers
 # What one operation is where members see blocks of columns.
 _COLUMNS = {"columns": "hostile columns", "words": "hostile words"}
 # How a sentence says "any one" and "any n", where the words of an axis do not go into one.
@@ -53,7 +55,14 @@ def row_unit_of(ensemble, threat):
         unit = _OWNERS.get(getattr(ensemble, "partitioned_by_", None))
     if unit is None and getattr(ensemble, "_counts_annotators", False):
         unit = _ANNOTATORS
+    if unit is None and threat == "label_flip" and predicts_numbers(ensemble):
+        return _TARGETS
     return UNITS.get(threat) if unit is None else unit
+
+
+def predicts_numbers(ensemble):
+    """Say whether an estimator is a regressor; one that knows no tags is none."""
+    return hasattr(ensemble, "__sklearn_tags__") and is_regressor(ensemble)
 
 
 def _that_certifies(ensemble):
@@ -86,6 +95,17 @@ def _singular(unit):
     if unit.endswith("ies"):
         return unit[:-3] + "y"
     return unit[:-1] if unit.endswith("s") and not unit.endswith("ss") else unit
+
+
+def round_budgets(largest, most=10):
+    """Return 0, 1, 2, 5, 10, ... up to the largest radius; every so many, where these are many."""
+    budgets, scale = [0], 1
+    while scale <= largest:
+        budgets += [b for b in (scale, 2 * scale, 5 * scale) if b <= largest]
+        scale *= 10
+    if len(budgets) <= most:
+        return budgets
+    return [budgets[i] for i in np.linspace(0, len(budgets) - 1, most).round().astype(int)]
 
 
 def question_in_words(asked):

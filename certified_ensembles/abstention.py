@@ -3,7 +3,6 @@
 import math
 import warnings
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import (
@@ -35,7 +34,7 @@ from ._certificate import (
 )
 from ._fits import OneFitMixin, as_of_now, built_aside
 from ._units import question_in_words
-from .metrics import certified_accuracy_curve
+from .metrics._coverage import CoverageAccuracyCurve, coverage_accuracy_curve
 
 # Attributes that :meth:`CertifiedAbstention.fit` sets.
 _SET_BY_FIT = (
@@ -388,71 +387,3 @@ def _falls_by_one(ensemble):
     way, and has to say so anew.
     """
     return "_radius_falls_by_one" in vars(type(ensemble)) and ensemble._radius_falls_by_one
-
-
-class CoverageAccuracyCurve(NamedTuple):
-    """What abstention buys: one entry for each threshold.
-
-    Attributes
-    ----------
-    min_radius : ndarray of shape (n_thresholds,), int64
-        0, 1, ..., the largest radius.
-    coverage : ndarray of shape (n_thresholds,), float64
-        Share of rows that are answered, between 0 and 1, never rising.
-    accuracy : ndarray of shape (n_thresholds,), float64
-        Share of the answered rows that are right, between 0 and 1.
-    """
-
-    min_radius: np.ndarray
-    coverage: np.ndarray
-    accuracy: np.ndarray
-
-
-def coverage_accuracy_curve(y_true, y_pred, radius, *, sample_weight=None):
-    """Return coverage, and accuracy among the answers, for every least radius asked for.
-
-    Parameters
-    ----------
-    y_true : array-like of shape (n_samples,)
-        True labels.
-    y_pred : array-like of shape (n_samples,)
-        Predicted labels, as from ``certify``.
-    radius : array-like of shape (n_samples,), int
-        Certified radii, as from ``certify``; -1 where the ensemble abstains.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Non-negative weights of the rows.
-
-    Returns
-    -------
-    curve : CoverageAccuracyCurve
-        ``min_radius, coverage, accuracy``, up to the last threshold at which a row is
-        answered. Coverage times accuracy is the certified accuracy.
-
-    Raises
-    ------
-    TypeError
-        If `radius` is not integer.
-    ValueError
-        If the lengths differ or a radius is below -1.
-
-    Notes
-    -----
-    A threshold chosen by looking at rows that an attacker can touch is not covered by the
-    certificate: choose it beforehand, or on trusted rows.
-
-    Examples
-    --------
-    >>> from certified_ensembles.abstention import coverage_accuracy_curve
-    >>> coverage_accuracy_curve([0, 1, 1, 0], [0, 1, 1, 1], [2, 2, 1, 0]).coverage.tolist()
-    [1.0, 0.75, 0.5]
-    >>> coverage_accuracy_curve([0, 1, 1, 0], [0, 1, 1, 1], [2, 2, 1, 0]).accuracy.tolist()
-    [0.75, 1.0, 1.0]
-    """
-    _, right = certified_accuracy_curve(y_true, y_pred, radius, sample_weight=sample_weight)
-    _, coverage = certified_accuracy_curve(y_pred, y_pred, radius, sample_weight=sample_weight)
-    coverage = coverage[coverage > 0]
-    right = np.concatenate([right, np.zeros(len(coverage))])[: len(coverage)]
-    # Both are rounded sums of weights.
-    return CoverageAccuracyCurve(
-        np.arange(len(coverage)), coverage, np.minimum(right / coverage, 1.0)
-    )

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from ._data.containers import as_table
 from ._data.training_rows import TrainingRows
 from ._jobs import progress
-from ._median_plans import MedianPlan, MedianPlanner, best_of
+from ._median_plans import MedianPlan, MedianPlanner, best_of, draw_foreseen
 from ._members import PartitionMembers, count_votes
 from ._spec import FixedSteps, bare
 from .certificates.plurality import plurality_radius
@@ -87,6 +87,30 @@ class PartitionPlan(NamedTuple):
             The smallest of the best.
         """
         return best_of(self, self.certified_accuracy, budget)
+
+    def plot(self, ax=None, *, unit=None, curve_kwargs=None):
+        """Draw what is foreseen at each budget, one curve for each number of partitions.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+        unit : str or None, default=None
+            What one operation is, such as "hostile senders".
+        curve_kwargs : dict or None, default=None
+            Keywords of the curves' ``Line2D``, such as ``linewidth``.
+
+        Returns
+        -------
+        ax : matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        words = "Foreseen certified accuracy"
+        return draw_foreseen(self, self.certified_accuracy, words, ax, unit, curve_kwargs)
 
 
 def plan_partitions(
@@ -195,6 +219,9 @@ def plan_partitions(
     ([10, 80], np.True_)
     >>> plan.best(10)
     80
+    >>> ax = plan.plot()
+    >>> [line.get_label() for line in ax.lines]
+    ['10 partitions', '80 partitions']
     """
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
     estimator = RidgeClassifier() if estimator is None else estimator

@@ -14,7 +14,7 @@ _MOST_BINS = 20
 
 
 class RadiusHistogramDisplay:
-    """Numbers of test rows by certified radius, right predictions below and wrong ones on top.
+    """Numbers of test rows by certified radius, right predictions below and others on top.
 
     Make one by `from_estimator` or `from_predictions`; `plot` draws it again.
 
@@ -24,7 +24,7 @@ class RadiusHistogramDisplay:
         Bin i holds the radii from ``edges[i]`` to ``edges[i + 1] - 1``. A bin from -1 to -1 holds
         rows of which nothing is certified.
     right, wrong : ndarrays of shape (n_bins,), int
-        Numbers of rows that are predicted right and wrong.
+        Numbers of rows that are predicted right, and of those that are not.
     name : str or None, default=None
         Written above the picture.
     unit : str or None, default=None
@@ -228,7 +228,7 @@ class RadiusHistogramDisplay:
         if bare:
             left[0], wide = left[0] - 0.5 * width, np.full(len(wide), width)
         style = {"align": "edge", "linewidth": 0.8, "edgecolor": "white", **(bar_kwargs or {})}
-        colors = {"color": _RIGHT, "label": "right"}, {"color": _WRONG, "label": "wrong"}
+        colors = {"color": _RIGHT, "label": "right"}, {"color": _WRONG, "label": "not right"}
         self.right_bars_ = ax.bar(left, self.right, wide, **colors[0], **style)
         self.wrong_bars_ = ax.bar(left, self.wrong, wide, bottom=self.right, **colors[1], **style)
         self._dress(ax, left[0] + width / 2 if bare else None)

@@ -22,8 +22,8 @@ def noting():
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def ask_all(estimator, X, y, threat, asked):
-    """Yield every threat, with right predictions and certificate.
+def ask_all(estimator, X, y, threat, asked, caught):
+    """Return what is answered about every threat, and which of them are void.
 
     Parameters
     ----------
@@ -33,6 +33,13 @@ def ask_all(estimator, X, y, threat, asked):
         None: all that are covered, and not the same by another name.
     asked : dict
         The question.
+    caught : list
+        To which warnings are appended while it runs.
+
+    Returns
+    -------
+    answers : dict of str to (right, Certificate)
+    void : list of str
     """
     ensemble = find_ensemble(estimator)
     default = effective_threat(ensemble)
@@ -42,9 +49,9 @@ def ask_all(estimator, X, y, threat, asked):
         threats = list(threat)
     else:
         threats = [default, *(t for t in THREATS if t != default)]
-    units = set()
+    answers, void, units = {}, [], set()
     for name in threats:
-        unit = unit_of(ensemble, name)
+        unit, n_before = unit_of(ensemble, name), len(caught)
         if threat is None and unit in units:  # the same operations by another name
             continue
         try:
@@ -52,10 +59,15 @@ def ask_all(estimator, X, y, threat, asked):
         except ValueError:
             if threat is not None or name == default:
                 raise
-        else:
-            units.add(unit)
-            # What counts columns goes by no threat to rows.
-            yield (name if column_unit_of(ensemble) is None else column_unit_of(ensemble)), answer
+            del caught[n_before:]
+            continue
+        units.add(unit)
+        # What counts columns goes by no threat to rows.
+        name = column_unit_of(ensemble) or name
+        answers[name] = answer
+        if any(map(_voids, caught[n_before:])):
+            void.append(name)
+    return answers, void
 
 
 def with_unit(certificates, unit):
@@ -74,7 +86,7 @@ def texts(caught):
     return list(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in ordered))
 
 
-def voids(warning):
+def _voids(warning):
     """Say whether a warning says that radii promise nothing."""
     own = issubclass(warning.category, CertificateWarning)
     return own and not str(warning.message).startswith(_COUNTED)

@@ -4,10 +4,9 @@ import numpy as np
 
 from .._certificate import effective_threat
 from .._extras import import_pandas
-from .._units import NO_UNIT
+from .._units import NO_UNIT, round_budgets
 from ..certificates._inputs import check_budget
 from ._document import Table, Words, as_html, as_text
-from ._parts import round_budgets
 from ._report import CertificationReport
 from ._sentences import share
 
@@ -144,9 +143,9 @@ class CertificationComparison:
                 "accuracy": report.accuracy,
                 **{f"at_{b}": report.certified_accuracy(b, self.threat) for b in self.budgets},
                 "median_radius": report.median_radius(self.threat),
-                "largest_radius": -1 if report.voids else int(own.radius.max()),
+                "largest_radius": -1 if report.is_void(self.threat) else int(own.radius.max()),
                 "unit": own.unit,
-                "void": report.voids,
+                "void": report.is_void(self.threat),
             }
             for report, own in zip(self.reports, self.certificates, strict=True)
         }
@@ -158,7 +157,7 @@ class CertificationComparison:
         for report, own in zip(self.reports, self.certificates, strict=True):
             n = len(report.right)
             cells = [report.name, share(np.count_nonzero(report.right), n)]
-            if report.voids:
+            if report.is_void(self.threat):
                 cells += ["void"] * (len(self.budgets) + 2)
                 notes += [f"{report.name}: {text}" for text in report.raised]
             else:

@@ -17,7 +17,7 @@ _STYLE = """<style>
 .certified-report .bar { display: inline-block; height: 0.8em; background: #2a7ab9; }
 .certified-report .wrong { background: #e4572e; }
 .certified-report .bars td, .certified-report .things td { text-align: left; }
-.certified-report .void { border-left: 4px solid #e4572e; padding-left: 0.7em; }
+.certified-report ul.void { border-left: 4px solid #e4572e; padding-left: 1.6em; }
 .certified-report .small { opacity: 0.8; font-size: 90%; }
 </style>"""
 
@@ -98,6 +98,7 @@ class Bars(NamedTuple):
     title : str
     labels : sequence of str
     right, wrong : sequences of int
+        How many are predicted right, and how many are not.
     """
 
     title: str
@@ -114,7 +115,7 @@ class Bars(NamedTuple):
         for label, right, wrong in zip(self.labels, self.right, self.wrong, strict=True):
             bar = "#" * round(right / most * _BAR) + "x" * round(wrong / most * _BAR)
             lines.append(f"  {label.rjust(width)}  {right + wrong:{digits},}  {bar}".rstrip())
-        return [*_heading(self.title), *lines, "  # predicted right, x predicted wrong"]
+        return [*_heading(self.title), *lines, "  # predicted right, x not"]
 
     def html(self):
         """Return the part as HTML."""
@@ -125,7 +126,7 @@ class Bars(NamedTuple):
             f'<span class="bar wrong" style="width:{20 * wrong / most:.2f}em"></span></td></tr>'
             for label, right, wrong in zip(self.labels, self.right, self.wrong, strict=True)
         )
-        note = '<p class="small">Blue: predicted right. Red: predicted wrong.</p>'
+        note = '<p class="small">Blue: predicted right. Red: not.</p>'
         return f'{_html_heading(self.title)}<table class="bars">{rows}</table>{note}'
 
 

@@ -92,8 +92,8 @@ class EnsembleFacts(NamedTuple):
         """Return what is known as pairs of a name and a text."""
         words = [("kind", self.kind), ("each member", self.member)]
         if self.n_members is not None:
-            silent = "all answer" if not self.n_abstaining else f"{self.n_abstaining:,} never do"
-            words.append(("members", f"{self.n_members:,}; {silent}"))
+            silent = f", of which {self.n_abstaining:,} can answer for no row"
+            words.append(("members", f"{self.n_members:,}{silent * bool(self.n_abstaining)}"))
         words.append(("training rows", None if self.n_train is None else f"{self.n_train:,}"))
         for name, own, sizes in (
             ("partitions", "rows", self.partition_sizes),

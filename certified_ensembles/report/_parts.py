@@ -2,26 +2,14 @@
 
 import numpy as np
 
-from .._units import NO_UNIT
+from .._units import NO_UNIT, round_budgets
 from ..display._histogram import histograms
 from ._document import Bars, Table, Words
 from ._sentences import sentences_of, share
 
-_MOST_BUDGETS = 10
 _MOST_BARS = 12
 # Frontiers have at most so many rows and columns in a text.
 _MOST_CELLS = 7
-
-
-def round_budgets(largest, most=_MOST_BUDGETS):
-    """Return 0, 1, 2, 5, 10, ... up to the largest radius; every so many, where these are many."""
-    budgets, scale = [0], 1
-    while scale <= largest:
-        budgets += [b for b in (scale, 2 * scale, 5 * scale) if b <= largest]
-        scale *= 10
-    if len(budgets) <= most:
-        return budgets
-    return [budgets[i] for i in np.linspace(0, len(budgets) - 1, most).round().astype(int)]
 
 
 def parts_of_report(report):
@@ -35,24 +23,30 @@ def parts_of_report(report):
     -------
     parts : list of Words, Table and Bars
     """
-    parts = [Words("", sentences_of(report), loud=report.voids)]
-    if not report.voids:
+    loud = bool(report.voids)
+    parts = [Words("", sentences_of(report), loud=loud)]
+    if report.voids != report.threats:
         parts.append(_curve(report))
+    if not report.is_void():
         if report.frontier is not None and report.frontier.shape[1] > 1:
             parts.append(_frontier(report))
         parts.append(_radii(report))
     if report.facts is not None:
         parts.append(Table("The ensemble", ("", ""), report.facts.in_words()))
         parts.append(Words("How to read it, and what is assumed", _assumptions(report)))
-    raised = report.raised or ["None while it was asked."]
-    parts.append(Words("Warnings", raised, loud=report.voids))
+    if report.raised or report.facts is not None:
+        raised = report.raised or ["None while it was asked."]
+        parts.append(Words("Warnings", raised, loud=loud))
     return parts
 
 
 def _assumptions(report):
+    asked = report.main.question is not None
     return [
         "Radii count from the training data as they are: if these hold no more poison than the "
-        "radius of a prediction today, clean ones would give the same prediction.",
+        "radius of a row today, "
+        + ("the same is true of" if asked else "the prediction is that of")
+        + " an ensemble of clean ones.",
         *report.facts.assumptions,
         f"Shares are those of these {len(report.right):,} {report.rows}, whose labels are taken "
         "for the truth. Other rows may fare otherwise.",
@@ -60,34 +54,30 @@ def _assumptions(report):
 
 
 def _curve(report):
-    threats, n = report.threats, len(report.right)
-    rows = [
-        [
-            f"{budget:,}",
-            *(
-                share(np.count_nonzero(report.right & (own.radius >= budget)), n)
-                for own in report.certificates.values()
-            ),
-        ]
-        for budget in report.budgets
-    ]
-    largest = [f"{max(int(own.radius.max()), -1):,}" for own in report.certificates.values()]
-    rows.append(["median", *(f"{report.median_radius(threat):,}" for threat in threats)])
-    rows.append(["largest", *largest])
-    notes = [
-        f"{threat} counts {own.unit or NO_UNIT}"
-        + ("." if own.question is None else f"; the prediction {own.question}.")
-        for threat, own in report.certificates.items()
-    ]
+    certificates, n = report.certificates, len(report.right)
+    rows = [[f"{budget:,}"] for budget in report.budgets]
+    median, largest, notes = ["median"], ["largest"], []
+    for threat, own in certificates.items():
+        counts = [np.count_nonzero(report.right & (own.radius >= b)) for b in report.budgets]
+        cells = [share(count, n) for count in counts]
+        cells += [f"{report.median_radius(threat):,}", f"{max(int(own.radius.max()), -1):,}"]
+        if report.is_void(threat):
+            cells = ["void"] * len(cells)
+        for row, cell in zip([*rows, median, largest], cells, strict=True):
+            row.append(cell)
+        notes.append(f"{threat} counts {own.unit or NO_UNIT}.")
+    question = report.main.question
+    stays = "proven to stay so" if question is None else question
+    notes.append("Each row faces an attacker of its own.")
+    if question is None or report.tolerance is not None:
+        notes[-1] += " After any one attack of a size, at least this share is still right."
+    if report.tolerance is not None:
+        stays = f"proven to stay {question}"
     return Table(
-        "Certified accuracy: right, and proven to stay so against any ... operations",
-        ("operations", *threats),
-        rows,
-        (
-            *notes,
-            "Each row faces an attacker of its own. After any one attack of a size, at least "
-            "this share is still right.",
-        ),
+        f"Certified accuracy: right, and {stays}, against any ... operations",
+        ("operations", *certificates),
+        [*rows, median, largest],
+        tuple(notes),
     )
 
 

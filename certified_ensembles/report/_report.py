@@ -1,20 +1,19 @@
 """What an ensemble certifies on test rows: the numbers, and what can be said about them."""
 
 import numpy as np
-from sklearn.base import is_regressor
 
 from .._certificate import effective_threat, find_ensemble, question_arguments, seen_once
 from .._extras import import_pandas
 from .._results import Certificate
-from .._units import UNITS, row_unit_of
+from .._units import UNITS, predicts_numbers, round_budgets, row_unit_of
 from ..certificates._inputs import check_budget
 from ..display import RadiusHistogramDisplay
 from ..display._asking import are_right
 from ..metrics._accuracy import _check_radius
-from ._asking import ask_all, noting, texts, voids, with_unit
+from ._asking import ask_all, noting, texts, with_unit
 from ._document import as_html, as_text
 from ._facts import EnsembleFacts
-from ._parts import parts_of_report, round_budgets
+from ._parts import parts_of_report
 from ._sentences import budget_of, sentences_of
 from ._tables import tables_of
 
@@ -41,8 +40,8 @@ class CertificationReport:
         What is known of the ensemble.
     raised : sequence of str, default=()
         Warnings that were raised while it was asked.
-    voids : bool, default=False
-        Whether these say that the guarantee is void.
+    voids : sequence of str, default=()
+        Threats against which these say that the guarantee is void.
     answered : ndarray of shape (n_samples,), bool, or None, default=None
         Which rows are answered, where the estimator may abstain; None: all.
     tolerance : float or None, default=None
@@ -117,7 +116,7 @@ inserted or deleted training rows.
         budgets=None,
         facts=None,
         raised=(),
-        voids=False,
+        voids=(),
         answered=None,
         tolerance=None,
         frontier=None,
@@ -129,7 +128,7 @@ inserted or deleted training rows.
         self.rows = rows
         self.facts = facts
         self.raised = list(raised)
-        self.voids = voids
+        self.voids = [threat for threat in certificates if threat in voids]
         self.answered = np.ones(len(right), dtype=bool) if answered is None else answered
         self.tolerance = tolerance
         self.frontier = frontier
@@ -200,14 +199,14 @@ inserted or deleted training rows.
         """
         estimator = seen_once(estimator)
         ensemble = find_ensemble(estimator)
-        if tolerance is None and is_regressor(ensemble):
+        if tolerance is None and predicts_numbers(ensemble):
             raise ValueError(
                 "tolerance=None: numbers are hardly ever exactly right. Pass the largest error "
                 "that counts as right, such as tolerance=5.0."
             )
         asked = {"tolerance": tolerance, **question_arguments(target, top_k)}
         with noting() as caught:
-            answers = dict(ask_all(estimator, X, y, threat, asked))
+            answers, void = ask_all(estimator, X, y, threat, asked, caught)
             alone = ensemble is estimator and hasattr(ensemble, "frontier")
             frontier = ensemble.frontier(X) if alone and set(asked.values()) == {None} else None
         certificates = {name: certificate for name, (_, certificate) in answers.items()}
@@ -223,7 +222,7 @@ inserted or deleted training rows.
             budgets=budgets,
             facts=EnsembleFacts.of(estimator),
             raised=texts(caught),
-            voids=any(map(voids, caught)),
+            voids=void,
             answered=None if label is None else certificate.y_pred != np.asarray(label),
             tolerance=tolerance,
             frontier=frontier,
@@ -337,6 +336,20 @@ hostile senders.
             raise ValueError(f"threat={threat!r} is not in this report, but {self.threats} are.")
         return self.certificates[threat]
 
+    def is_void(self, threat=None):
+        """Say whether the guarantee is void against a threat.
+
+        Parameters
+        ----------
+        threat : str or None, default=None
+            None is the first one.
+
+        Returns
+        -------
+        void : bool
+        """
+        return (self.threats[0] if threat is None else threat) in self.voids
+
     def certified_accuracy(self, budget, threat=None):
         """Return the share of rows that are right and certified against a budget.
 
@@ -355,7 +368,8 @@ hostile senders.
         """
         radius, budget = self.certificate(threat).radius, check_budget(budget)
         survives = self.right & (radius >= budget)
-        return 0.0 if self.voids else int(np.count_nonzero(survives)) / len(survives)
+        void = self.is_void(threat)
+        return 0.0 if void else int(np.count_nonzero(survives)) / len(survives)
 
     def median_radius(self, threat=None):
         """Return the largest budget at which half of the rows are right and certified.
@@ -371,7 +385,8 @@ hostile senders.
             As :func:`certified_ensembles.metrics.median_certified_radius`; -1 where the guarantee
             is void.
         """
-        return -1 if self.voids else budget_of(self.right, self.certificate(threat).radius, 5)
+        radius = self.certificate(threat).radius
+        return -1 if self.is_void(threat) else budget_of(self.right, radius, 5)
 
     # ------------------------------------------------------------ words, tables, a figure
 
@@ -435,7 +450,7 @@ hostile senders.
         """
         columns = np.arange(max(int(self.frontier.max()), 0) + 1)
         survives = self.right[:, None, None] & (self.frontier[:, :, None] >= columns)
-        return survives.mean(axis=0) * (not self.voids)
+        return survives.mean(axis=0) * (not self.is_void())
 
     def plot(self, threat=None, *, ax=None, bar_kwargs=None):
         """Draw the radii as a histogram.
@@ -454,7 +469,7 @@ hostile senders.
         display : RadiusHistogramDisplay
         """
         certificate = self.certificate(threat)
-        name = f"{self.name} (void)" if self.voids else self.name
+        name = f"{self.name} (void)" if self.is_void(threat) else self.name
         words = {"name": name, "unit": certificate.unit, "question": certificate.question}
         return RadiusHistogramDisplay.from_predictions(
             np.ones(len(self.right)),

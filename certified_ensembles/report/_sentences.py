@@ -35,20 +35,23 @@ def sentences_of(report):
     -------
     sentences : list of str
     """
-    out = [_without_attack(report)]
+    out = [_as_it_stands(report)]
+    for threat, certificate in report.certificates.items():
+        if not report.is_void(threat):
+            out += _under_attack(report, certificate)
     if report.voids:
-        return [*out, "Nothing is certified: the guarantee is void, as the warnings say."]
-    for certificate in report.certificates.values():
-        out += _under_attack(report, certificate)
+        against = "" if report.voids == report.threats else f" against {', '.join(report.voids)}"
+        out.append(f"Nothing is certified{against}: the guarantee is void, as the warnings say.")
+    if report.is_void():
+        return out
     out += _with_rows(report)
-    radius = report.main.radius
-    n_bare = int(np.count_nonzero((radius < 0) & report.answered))
-    if n_bare:
+    n_bare = int(np.count_nonzero((report.main.radius < 0) & report.answered))
+    if n_bare and report.main.question is None:
         out.append(f"For {n_bare:,} of the {report.rows} nothing is certified (radius -1).")
     return out
 
 
-def _without_attack(report):
+def _as_it_stands(report):
     n, right = len(report.right), np.count_nonzero(report.right)
     if report.answered.all() or report.tolerance is not None:
         return f"As it stands, {share(right, n)} of {n:,} {report.rows} {_are(report)}."

@@ -20,9 +20,9 @@ def _summary(report, pandas):
             "n_rows": len(report.right),
             "accuracy": report.accuracy,
             "median_radius": report.median_radius(threat),
-            "largest_radius": -1 if report.voids else int(own.radius.max()),
+            "largest_radius": -1 if report.is_void(threat) else int(own.radius.max()),
             "n_uncertified": int(np.count_nonzero(own.radius < 0)),
-            "void": report.voids,
+            "void": report.is_void(threat),
         }
         for threat, own in report.certificates.items()
     }
