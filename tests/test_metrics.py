@@ -375,3 +375,23 @@ def test_unknown_threat_is_refused_by_the_ensemble(digits):
     ensemble = DeepPartitionAggregation(MultinomialNB(), 4).fit(X, y)
     with pytest.raises(ValueError, match="threat='typo'"):
         make_certified_accuracy_scorer(1, "typo")(ensemble, X, y)
+
+
+@pytest.mark.parametrize(
+    ("budget", "remedy"),
+    [
+        ([0, 5, 10], "Pass one integer, and ask once for each."),
+        (np.array([1, 2]), "Pass one integer, and ask once for each."),
+        ({1, 2}, "Pass one integer, and ask once for each."),
+        (2.5, "Pass an integer, such as 2."),
+        ("7", "Pass an integer, such as 7."),
+        (True, "Pass an integer, such as 1."),
+        (np.nan, "Pass an integer, such as 5."),
+        (None, "Pass an integer, such as 5."),
+    ],
+    ids=str,
+)
+def test_remedy_for_a_budget_that_is_no_integer_works(budget, remedy):
+    with pytest.raises(TypeError, match="must be an integer") as raised:
+        certified_accuracy_score([0], [0], [1], budget)
+    assert str(raised.value).endswith(remedy)

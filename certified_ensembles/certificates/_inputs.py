@@ -136,8 +136,7 @@ def check_count(number, name, what):
     """Return a number of what an attacker may do as a Python int, or say what is wrong."""
     if not isinstance(number, numbers.Integral) or isinstance(number, bool):
         raise TypeError(
-            f"{name}={number!r} must be an integer: it counts {what}. "
-            f"Pass an int, such as int({number!r})."
+            f"{name}={number!r} must be an integer: it counts {what}. {_remedy(number)}"
         )
     if number < 0:
         raise ValueError(
@@ -145,3 +144,13 @@ def check_count(number, name, what):
             "Use 0 for what holds without any."
         )
     return int(number)
+
+
+def _remedy(number):
+    """Return what to pass in place of what is no integer."""
+    if np.ndim(number) or isinstance(number, set | dict):
+        return "Pass one integer, and ask once for each."
+    try:
+        return f"Pass an integer, such as {int(number)}."
+    except (TypeError, ValueError, OverflowError):
+        return "Pass an integer, such as 5."

@@ -9,7 +9,7 @@ from ._files import checked_subset
 _N_TRAIN = 1347  # three quarters; the rows come writer by writer, so the test writers are new
 
 
-def load_digits(*, subset="train", return_X_y=False):
+def load_digits(*, subset="train", return_X_y=False, **others):
     """Load scikit-learn's handwritten digits, which need no download.
 
     Unlike :func:`sklearn.datasets.load_digits` it returns images of integers, so that every
@@ -22,6 +22,8 @@ def load_digits(*, subset="train", return_X_y=False):
         that most test rows were written by other hands.
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.
+    **others : dict
+        Nothing: arguments of scikit-learn's function, such as `n_class`, are refused.
 
     Returns
     -------
@@ -40,6 +42,8 @@ def load_digits(*, subset="train", return_X_y=False):
 
     Raises
     ------
+    TypeError
+        If there are other arguments.
     ValueError
         If `subset` is unknown.
 
@@ -50,6 +54,12 @@ def load_digits(*, subset="train", return_X_y=False):
     >>> X.shape, X.dtype.name
     ((450, 64), 'uint8')
     """
+    if others:
+        raise TypeError(
+            f"load_digits of certified_ensembles.datasets takes subset and return_X_y, not "
+            f"{', '.join(others)}. Import sklearn.datasets.load_digits for scikit-learn's, whose "
+            "images are floats and not split."
+        )
     checked_subset(subset)
     rows = {"train": slice(_N_TRAIN), "test": slice(_N_TRAIN, None), "all": slice(None)}[subset]
     digits = datasets.load_digits()

@@ -19,3 +19,8 @@ def test_digits_are_integers_with_a_fixed_split():
 def test_digits_refuse_an_unknown_subset():
     with pytest.raises(ValueError, match="subset='dev'"):
         datasets.load_digits(subset="dev")
+
+
+def test_arguments_of_the_other_load_digits_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"not n_class, as_frame. Import sklearn.datasets.load_d"):
+        datasets.load_digits(n_class=3, as_frame=True)

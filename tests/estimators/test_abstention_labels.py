@@ -1,4 +1,4 @@
-"""What stands for an abstention, whatever the labels are, and frozen ensembles that need no fit."""
+"""What stands for an abstention, whatever the labels; frozen ensembles that need no fit."""
 
 import copy
 import pickle
