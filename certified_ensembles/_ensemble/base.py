@@ -190,6 +190,19 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
 
     # ------------------------------------------------------------ scikit-learn
 
+    def __getstate__(self):
+        # Members are written once, also in formats that write what two attributes share twice.
+        state = dict(super().__getstate__())
+        shown, members = state.get("estimators_"), state.get("_members")
+        if shown is not None and shown is getattr(members, "estimators", None):
+            del state["estimators_"]
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_members" in state and "estimators_" not in state:
+            self.estimators_ = self._members.estimators
+
     def get_metadata_routing(self):
         """Return how metadata such as ``groups`` and ``sample_weight`` are routed.
 

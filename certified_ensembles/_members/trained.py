@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from .._spec import FixedSteps, MemberSpec, bare
 from .asking import stateless_steps, take_device_rows
 from .base import BaseMembers
@@ -59,6 +61,22 @@ class TrainedMembers(BaseMembers):
         self.spec = MemberSpec.of(estimator, memory, categorical, self.is_regression)
         self.fewest = fewest_rows(estimator)
         self.shared_rows = self.fewest is not None and leaves_rows_alone(estimator)
+
+    def __getstate__(self):
+        # Most members have one view: it is written once, whatever the format.
+        state = vars(self).copy()
+        if "views" in state:
+            different = {id(view): view for view in state["views"]}
+            places = {view: place for place, view in enumerate(different)}
+            which = np.array([places[id(view)] for view in state["views"]], dtype=np.int64)
+            state["views"] = list(different.values()), which
+        return state
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if isinstance(state.get("views"), tuple):  # else it is of an older version
+            different, which = state["views"]
+            self.views = [different[place] for place in which]
 
     @property
     def abstains(self):
