@@ -63,7 +63,7 @@ def ask_all(estimator, X, y, threat, asked, caught):
             continue
         units.add(unit)
         # What counts columns goes by no threat to rows.
-        name = column_unit_of(ensemble) or name
+        name = (column_unit_of(ensemble) or name).removeprefix("hostile ")
         answers[name] = answer
         if any(map(_voids, caught[n_before:])):
             void.append(name)
