@@ -61,27 +61,6 @@ class Certificate(_Answers):
         self.threat, self.unit, self.question = threat, unit, question
         return self
 
-    @classmethod
-    def of(cls, ensemble, y_pred, radius, threat=None, **asked):
-        """Return what an ensemble certifies, with the words of its threat and of its question.
-
-        Parameters
-        ----------
-        ensemble : fitted estimator
-            With ``_default_threat``, which stands for None.
-        y_pred, radius : ndarrays of shape (n_samples,)
-        threat : str or None, default=None
-        **asked : dict
-            The question, as in the ensemble's ``certify``.
-
-        Returns
-        -------
-        certificate : Certificate
-        """
-        threat = ensemble._default_threat if threat is None else threat
-        unit = unit_of(ensemble, threat)
-        return cls(y_pred, radius, threat=threat, unit=unit, question=question_in_words(asked))
-
     def _replace(self, **fields):
         """Return a copy with other predictions, radii or words."""
         return type(self)(**{**self._asdict(), **vars(self), **fields})
@@ -123,6 +102,27 @@ class Certificate(_Answers):
         frame = pandas.DataFrame(self._asdict(), index=index)
         frame.attrs.update({name: value for name, value in vars(self).items() if value})
         return frame
+
+
+def certificate_of(ensemble, y_pred, radius, threat=None, **asked):
+    """Return what an ensemble certifies, with the words of its threat and of its question.
+
+    Parameters
+    ----------
+    ensemble : fitted estimator
+        With ``_default_threat``, which stands for None.
+    y_pred, radius : ndarrays of shape (n_samples,)
+    threat : str or None, default=None
+    **asked : dict
+        The question, as in the ensemble's ``certify``.
+
+    Returns
+    -------
+    certificate : Certificate
+    """
+    threat = ensemble._default_threat if threat is None else threat
+    words = {"threat": threat, "unit": unit_of(ensemble, threat)}
+    return Certificate(y_pred, radius, **words, question=question_in_words(asked))
 
 
 class CertifiedInterval(NamedTuple):

@@ -69,7 +69,7 @@ class CertifiedAbstention(OneFitMixin, MetaEstimatorMixin, ClassifierMixin, Base
     abstain_label : int, float or str, default=None
         What :meth:`predict` returns instead of an answer: a number or a string, as the labels
         are, but none of them. None means -1, or "abstain" where labels are strings; where that
-        is a label, the next number below all labels, or "abstain_". A label that a row
+        is a label, the next number below all labels, or ``"abstain_"``. A label that a row
         brings can move this default; one that is given stays, see Notes.
 
     Attributes

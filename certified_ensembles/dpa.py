@@ -5,10 +5,10 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate
 from ._data.validation import validate_labels
 from ._ensemble import BaseRowPartitionEnsemble, BaseVotingEnsemble
 from ._members import PartitionMembers, PeriodMembers
+from ._results import certificate_of
 from .certificates.threats import TIME_THREATS
 
 
@@ -322,4 +322,4 @@ class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
                 "wherever they are, such as 'insertion_deletion'."
             )
         winner, radius = self._ask(self._members.windows, X, newest=threat == "earliness")
-        return Certificate.of(self, self.classes_[winner], radius, threat)
+        return certificate_of(self, self.classes_[winner], radius, threat)

@@ -10,7 +10,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertificateWarning
+from ._certificate import CertificateWarning
 from ._data.array_api import on_host
 from ._data.columns import array_of, blank_formless
 from ._data.containers import is_text
@@ -22,6 +22,7 @@ from ._ensemble.columns import ColumnBlocks, WordBlocks, reasons_of_steps
 from ._fits import built_aside
 from ._members import question_of
 from ._members.columns import ColumnMembers
+from ._results import certificate_of
 from ._units import any_of, row_unit_of
 from .certificates import threat_cost
 from .certificates._inputs import check_count
@@ -426,7 +427,7 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
 
     def _certificate_beside(self, n_rows, threat, label, radius, **asked):
         """Return a certificate whose unit says beside how many poisoned rows it counts columns."""
-        certificate = Certificate.of(self, label, radius, threat, **asked)
+        certificate = certificate_of(self, label, radius, threat, **asked)
         if n_rows:
             rows = any_of(n_rows, row_unit_of(self, certificate.threat))
             certificate.unit = f"{certificate.unit} beside {rows}"

@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertificateWarning
+from ._certificate import CertificateWarning
 from ._data.labels import number_groups, validate_groups
 from ._data.validation import (
     COMMON_CONSTRAINTS,
@@ -28,6 +28,7 @@ from ._data.validation import (
 )
 from ._fits import OneFitMixin, built_aside
 from ._members import NoisyMembers, WeighedLabels
+from ._results import certificate_of
 from ._spec import cache_report
 from .certificates._inputs import check_noise
 from .certificates.flips import groups_within_flips
@@ -393,7 +394,7 @@ class LabelFlipSmoothingClassifier(
         )
         if self._groups is not None and self.certificate != "exact":
             radius = groups_within_flips(radius, self._groups)
-        return Certificate.of(self, self.classes_[winner], radius)
+        return certificate_of(self, self.classes_[winner], radius)
 
     @property
     def _counts_annotators(self):

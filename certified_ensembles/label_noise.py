@@ -6,13 +6,14 @@ from sklearn.linear_model import Ridge
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertifiedInterval
+from ._certificate import CertifiedInterval
 from ._data.containers import n_rows
 from ._data.labels import number_groups, validate_groups
 from ._data.targets import as_targets, refuse_odd_targets
 from ._data.validation import ENSEMBLE_CONSTRAINTS, check_seed, input_tags_of, validate_rows
 from ._fits import OneFitMixin, built_aside
 from ._members import WeighedTargets
+from ._results import certificate_of
 from ._spec import cache_report
 from .certificates._bounds import AllowedRange
 from .certificates._inputs import check_budget
@@ -230,7 +231,7 @@ class LabelNoiseRegressor(OneFitMixin, MetaEstimatorMixin, RegressorMixin, BaseE
         allowed = AllowedRange(n_rows(X), tolerance, lower, upper)
         rows = validate_rows(self, X, reset=False)
         asked = {"tolerance": tolerance, "lower": lower, "upper": upper}
-        return Certificate.of(self, *self._members.certify(rows, self._bounds, allowed), **asked)
+        return certificate_of(self, *self._members.certify(rows, self._bounds, allowed), **asked)
 
     def certify_interval(self, X, budget, *, threat=None):
         """Return predictions and the bounds that each keeps wherever some targets move.

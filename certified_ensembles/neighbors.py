@@ -7,7 +7,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._certificate import Certificate
 from ._data.array_api import on_host
 from ._data.containers import as_table
 from ._data.labels import number_groups, validate_groups
@@ -16,6 +15,7 @@ from ._data.validation import validate_labels
 from ._deterministic import one_thread
 from ._fits import OneFitMixin, built_aside
 from ._jobs import in_turn
+from ._results import certificate_of
 from .certificates.neighbors import nearest_neighbor_radius
 from .hashers import canonical_order
 
@@ -277,4 +277,4 @@ class CertifiedKNeighborsClassifier(OneFitMixin, ClassifierMixin, BaseEstimator)
             groups=None if self._groups is None else self._groups[nearest],
             open_set=self._open_set,
         )
-        return Certificate.of(self, self.classes_[winner], radius, threat)
+        return certificate_of(self, self.classes_[winner], radius, threat)

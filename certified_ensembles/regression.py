@@ -5,12 +5,13 @@ from sklearn.base import RegressorMixin, is_classifier
 from sklearn.linear_model import Ridge
 from sklearn.utils.validation import check_is_fitted
 
-from ._certificate import Certificate, CertifiedInterval
+from ._certificate import CertifiedInterval
 from ._data.array_api import on_host
 from ._data.containers import n_rows, take
 from ._data.targets import as_targets, refuse_odd_targets
 from ._ensemble import BaseRowPartitionEnsemble
 from ._members import MedianMembers, MedianPeriodMembers, names_by_row
+from ._results import certificate_of
 from .certificates._bounds import AllowedRange
 from .certificates._inputs import check_budget
 from .certificates.threats import TIME_THREATS
@@ -286,7 +287,7 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
         parts = self._ask(self._members.certify, X, bounds=bounds, threat=threat)
         y_pred, radius = map(np.concatenate, zip(*parts, strict=True))
         asked = {"tolerance": tolerance, "lower": lower, "upper": upper}
-        return Certificate.of(self, y_pred, radius // cost, threat, **asked)
+        return certificate_of(self, y_pred, radius // cost, threat, **asked)
 
     def certify_interval(self, X, budget, *, threat=None):
         """Return predictions and the bounds that each provably keeps within a budget.

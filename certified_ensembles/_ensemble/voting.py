@@ -8,12 +8,12 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._certificate import Certificate
 from .._data.array_api import on_host
 from .._data.labels import check_same_kind
 from .._data.validation import COMMON_CONSTRAINTS
 from .._jobs import progress
 from .._members import count_votes, first_choices, question_of
+from .._results import certificate_of
 from .base import BasePartitionEnsemble
 
 
@@ -142,7 +142,7 @@ class BaseVotingEnsemble(ClassifierMixin, BasePartitionEnsemble):
         question = question_of(X, self.classes_, self._open_set, target=target, top_k=top_k)
         winner, radius = self._elect(partial(self._members.certify, question=question), X)
         label, asked = self.classes_[winner], {"target": target, "top_k": top_k}
-        return Certificate.of(self, label, radius // cost, threat, **asked)
+        return certificate_of(self, label, radius // cost, threat, **asked)
 
     def collective_certify(self, X, budget, *, y=None, threat=None, time_limit=60.0):
         """Bound how many predictions survive one attacker who has one budget for all rows.
