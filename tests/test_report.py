@@ -293,9 +293,13 @@ def test_what_is_assumed_is_said(fit, assumed):
     assert "Nothing outside the ensemble" in text
 
 
+def into_the_first_half(X):
+    return X.sum(axis=1).astype(int) % 45
+
+
 def test_facts_count_members_partitions_and_those_that_cannot_answer():
     with pytest.warns(CertificateWarning, match="partitions have no rows"):
-        clf = dpa(90).fit(X_TRAIN[:90], Y_TRAIN[:90])
+        clf = dpa(90, hasher=into_the_first_half).fit(X_TRAIN[:90], Y_TRAIN[:90])
     facts = EnsembleFacts.of(make_pipeline(Normalizer(), clf))
     sizes = np.bincount(clf.partition_, minlength=90)
     np.testing.assert_array_equal(facts.partition_sizes, sizes)
@@ -402,8 +406,9 @@ class Balanced(html.parser.HTMLParser):
 def test_html_is_escaped_and_balanced():
     hostile = "<script>alert('x')</script> & co"
     report = CertificationReport.from_predictions(
-        ["a", "b"], ["a", "b"], [2, 3], unit=hostile, rows=hostile, name=hostile, question=hostile
+        ["a", "b"], ["a", "b"], [2, 3], threat=hostile, unit=hostile, rows=hostile, name=hostile
     )
+    report.main.question = hostile
     report.raised.append(hostile)
     other = CertificationReport.from_predictions(["a", "b"], ["a", "b"], [2, 3])
     for shown in (report, CertificationComparison([report, other])):
