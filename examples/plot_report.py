@@ -7,6 +7,8 @@ Somebody has to decide whether an ensemble goes into service, and does not read 
 predictions survive, lists what that rests on, and gives its tables to a spreadsheet or a paper.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -30,7 +32,7 @@ base = make_pipeline(HOGFeatures(cell_sizes=(2, 4), image_shape=(8, 8)), RidgeCl
 clf = DeepPartitionAggregation(base, n_partitions=75, classes=range(10)).fit(X_train, y_train)
 report = CertificationReport.from_estimator(clf, X_test, y_test, rows="images")
 for sentence in report.sentences():
-    print(sentence)
+    print(textwrap.fill(sentence, 70))
 
 # %%
 # At the end of a notebook's cell the whole of it is shown; ``print(report)`` writes the same as
@@ -73,7 +75,7 @@ report = CertificationReport.from_estimator(
     sources, X_test, y_test, rows="images", unit="hostile writers"
 )
 for sentence in report.sentences():
-    print(sentence)
+    print(textwrap.fill(sentence, 70))
 
 # %%
 # **What this does not show:** that the assumptions hold. The report lists them (see *How to read
