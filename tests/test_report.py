@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_digits
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.model_selection import GridSearchCV
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
@@ -36,6 +37,7 @@ pandas = pytest.importorskip("pandas")
 X, Y = load_digits(return_X_y=True)
 X_TRAIN, Y_TRAIN, X_TEST, Y_TEST = X[:500], Y[:500], X[500:650], Y[500:650]
 GROUPS = np.arange(500) // 5
+TEXTS = [" ".join(f"ink{place}" for place in np.flatnonzero(row > 8)) for row in X_TRAIN]
 
 
 def dpa(n_partitions=20, **params):
@@ -279,6 +281,12 @@ FACTS = {
         lambda: FeaturePartitionAggregation(n_blocks=3).fit(X_TRAIN, Y_TRAIN),
         "The number, names and order of columns",
     ),
+    "words": (
+        lambda: FeaturePartitionAggregation(
+            make_pipeline(CountVectorizer(), MultinomialNB()), 3
+        ).fit(TEXTS, Y_TRAIN),
+        "counted words may be added and struck in the test row",
+    ),
     "neighbours": (
         lambda: CertifiedKNeighborsClassifier(5).fit(X_TRAIN, Y_TRAIN),
         "nothing of altered test rows",
@@ -288,7 +296,7 @@ FACTS = {
 
 @pytest.mark.parametrize(("fit", "assumed"), FACTS.values(), ids=FACTS)
 def test_what_is_assumed_is_said(fit, assumed):
-    text = " ".join(str(of(fit())).split())
+    text = " ".join(str(EnsembleFacts.of(fit()).assumptions).split())
     assert assumed in text
     assert "Nothing outside the ensemble" in text
 
@@ -313,6 +321,19 @@ def test_facts_count_members_partitions_and_those_that_cannot_answer():
     assert facts.block_sizes.tolist() == np.bincount(blocks.block_of_feature_).tolist()
     assert facts.partition_sizes.sum() == 3 * 500
     assert facts.kind == "CertifiedAbstention"
+
+
+def test_members_that_stay_on_disk_are_counted_and_not_loaded():
+    class OnDisk(list):
+        members = (None, "kept", "kept")
+
+        def __iter__(self):
+            raise AssertionError("loaded")
+
+    clf = dpa(3).fit(X_TRAIN, Y_TRAIN)
+    clf.estimators_ = OnDisk([1, 2, 3])
+    facts = EnsembleFacts.of(clf)
+    assert (facts.n_members, facts.n_abstaining) == (3, 1)
 
 
 def test_members_are_named_by_their_steps():
@@ -449,48 +470,3 @@ def test_plot_draws_the_radii_of_the_threat(fitted):
     assert display.ax_.get_xlabel() == "Certified radius (replaced training rows)"
     assert display.right.sum() + display.wrong.sum() == len(X_TEST)
     assert display.edges[-1] > report.certificate("replacement").radius.max()
-
-
-# ---------------------------------------------------------------- comparison
-
-
-def test_comparison_sets_the_numbers_of_reports_side_by_side(fitted):
-    fewer = dpa(10).fit(X_TRAIN, Y_TRAIN)
-    both = {"20": fitted, "10": fewer}
-    comparison = CertificationComparison.from_estimators(
-        both, X_TEST, Y_TEST, threat="replacement", budgets=[0, 2]
-    )
-    frame = comparison.to_frame()
-    for name, clf in both.items():
-        report = of(clf, threat="replacement")
-        assert frame.loc[name, "at_2"] == report.certified_accuracy(2)
-        assert frame.loc[name, "median_radius"] == report.median_radius()
-        assert frame.loc[name, "accuracy"] == report.accuracy
-    assert "Operations are replaced training rows." in str(comparison)
-    assert frame.to_csv().count("\n") == 3
-
-
-def test_comparison_says_where_ensembles_count_different_things(fitted):
-    sources = dpa().fit(X_TRAIN, Y_TRAIN, groups=GROUPS)
-    comparison = CertificationComparison([of(fitted, name="rows"), of(sources, name="sources")])
-    assert "sources counts hostile sources." in str(comparison)
-    assert "rows counts insertions + deletions of training rows." in str(comparison)
-
-
-def test_comparison_gives_no_numbers_of_void_guarantees(fitted):
-    outside = make_pipeline(StandardScaler(), dpa()).fit(X_TRAIN, Y_TRAIN)
-    comparison = CertificationComparison([of(fitted, name="a"), quietly(outside, name="b")])
-    line = next(line for line in str(comparison).splitlines() if line.startswith("  b"))
-    assert line.split()[3:] == ["void"] * (len(comparison.budgets) + 2)
-    assert comparison.to_frame()["at_0"].tolist()[1] == 0
-    assert "b: CertificateWarning" in str(comparison)
-
-
-def test_comparison_needs_names_and_the_same_rows(fitted):
-    with pytest.raises(ValueError, match="each with a name of its own"):
-        CertificationComparison([of(fitted), of(fitted)])
-    with pytest.raises(ValueError, match="pass one or more"):
-        CertificationComparison([])
-    short = CertificationReport.from_estimator(fitted, X_TEST[:9], Y_TEST[:9], name="short")
-    with pytest.raises(ValueError, match=r"reports are of \[9, 150\] rows"):
-        CertificationComparison([of(fitted), short])

@@ -76,7 +76,7 @@ class EnsembleFacts(NamedTuple):
             kind=type(outermost).__name__,
             member=_member_in_words(ensemble),
             n_members=None if members is None else len(members),
-            n_abstaining=sum(member is None for member in members or ()),
+            n_abstaining=sum(member is None for member in _unloaded(members)),
             n_train=getattr(ensemble, "n_samples_fit_", None)
             if partition is None
             else len(partition),
@@ -105,10 +105,15 @@ class EnsembleFacts(NamedTuple):
         return [(name, text) for name, text in words if text is not None]
 
 
+def _unloaded(members):
+    """Return members without loading what stays in the folder of a cache."""
+    return getattr(members, "members", members) or ()
+
+
 def _range_of(sizes, own):
     least, most = int(sizes.min()), int(sizes.max())
     if least == most:
-        return f"{least:,} {own} each"
+        return f"{least:,} {own if least != 1 else own[:-1]} each"
     return f"{least:,} to {most:,} {own}; half of them have {int(np.median(sizes)):,} or more"
 
 
@@ -156,8 +161,12 @@ def _assumptions(estimator, ensemble):
             "drawn when the labels were final and known to nobody before."
         )
     if hasattr(ensemble, "n_blocks"):
+        words = getattr(ensemble, "_column_unit", None) == "words"
         yield (
-            "The number, names and order of columns are trusted. The counted columns may be "
+            "The counted words may be added and struck in the test row as well, and nothing else "
+            "of it may. One word leaves all others of a text as they are."
+            if words
+            else "The number, names and order of columns are trusted. The counted columns may be "
             "rewritten in the test row as well, and nothing else of it may."
         )
     else:
