@@ -130,8 +130,8 @@ class FeaturePartitionAggregation(BaseVotingEnsemble):
     - the names, the number and the order of columns are trusted, as are `blocks` and arguments
       of the fit such as `sample_weight`;
     - with texts, that a word added or struck leaves all other words as they are: words stand
-      between blanks, and `token_pattern`, `tokenizer` and `preprocessor` of the vectoriser look at
-      one word at a time. What counts, idf, `min_df` and norms are the member's own.
+      between blanks, and `token_pattern`, ``tokenizer`` and ``preprocessor`` of the vectoriser
+      look at one word at a time. What counts, idf, ``min_df`` and norms are the member's own.
 
     *Poisoned rows.* With ``fit(..., groups=...)`` the source of a row decides its partition, the
     same in all blocks, and r sources beside s columns reach r rows and s columns of the grid of

@@ -1,10 +1,15 @@
 """Sphinx configuration. Nothing here needs the network.
 
-``DOCS_INTERSPHINX=1`` adds links into the documentation of scikit-learn, numpy and scipy, whose
-inventories are then downloaded.
+Every name in single backticks is a link, or an error. Names of this package are found by their
+last part. Names of others are imported, to see that they exist, and link to their own pages.
 """
 
-import os
+import builtins
+import contextlib
+import functools
+import importlib
+import inspect
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -12,6 +17,9 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
+
+from docutils import nodes  # noqa: E402
+from sklearn.utils.discovery import all_estimators, all_functions  # noqa: E402
 
 import certified_ensembles  # noqa: E402
 
@@ -31,6 +39,8 @@ extensions = [
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates", "**/GALLERY_HEADER.rst"]
 default_role = "py:obj"
+nitpicky = True
+MODULES = re.findall(r"^\.\. module:: (\S+)", (DOCS / "api.rst").read_text(), flags=re.MULTILINE)
 
 # ---- API pages ---------------------------------------------------------------------------
 
@@ -54,16 +64,127 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
 }
 
-# ---- links into other projects -----------------------------------------------------------
+# ---- links from names --------------------------------------------------------------------
 
-if os.environ.get("DOCS_INTERSPHINX") == "1":
-    extensions.append("sphinx.ext.intersphinx")
-    intersphinx_mapping = {
-        "python": ("https://docs.python.org/3", None),
-        "numpy": ("https://numpy.org/doc/stable", None),
-        "scipy": ("https://docs.scipy.org/doc/scipy", None),
-        "sklearn": ("https://scikit-learn.org/stable", None),
-    }
+FOREIGN = {
+    "joblib": "https://joblib.readthedocs.io/en/stable/generated/{name}.html",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/{name}.html",
+    "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{name}.html",
+    "skorch": "https://skorch.readthedocs.io/en/stable/classifier.html",
+    "sklearn": "https://scikit-learn.org/stable/modules/generated/{name}.html",
+    "torch": "https://docs.pytorch.org/docs/stable/generated/{name}.html",
+}
+PYTHON = "https://docs.python.org/3/library/{page}.html#{name}"
+
+
+def sklearn_names():
+    """Return the full names of scikit-learn's estimators and functions by their last part."""
+    names = {"BaseEstimator": "sklearn.base.BaseEstimator"}
+    for name, thing in [*all_functions(), *all_estimators()]:
+        parts = itertools.takewhile(
+            lambda part: not part.startswith("_"), thing.__module__.split(".")
+        )
+        names[name] = ".".join([*parts, name])
+    return names
+
+
+SKLEARN = sklearn_names()
+
+
+def parameters(thing):
+    """Return the names of what a function or the methods of a class take."""
+    members = inspect.getmembers(thing, callable) if inspect.isclass(thing) else []
+    names = set()
+    for one in [thing, *(member for name, member in members if not name.startswith("__"))]:
+        with contextlib.suppress(TypeError, ValueError):
+            names |= set(inspect.signature(one).parameters)
+    return names
+
+
+def find(name):
+    """Return the object of a full name, or None."""
+    parts = name.split(".")
+    for i in range(len(parts), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:i]))
+            for part in parts[i:]:
+                thing = getattr(thing, part)
+        except (ImportError, AttributeError):
+            continue
+        return thing
+    return None
+
+
+@functools.cache
+def words_of_page(document):
+    """Return what is a parameter, and no link, on the page of a public name."""
+    thing = find(document.removeprefix("generated/"))
+    return set() if thing is None else parameters(thing)
+
+
+@functools.cache
+def words_of_package():
+    """Return the parameters of all public names: docstrings speak of those of others, too."""
+    names = {"fit_params", "how", "set_params"}
+    for module in map(importlib.import_module, MODULES):
+        for name in getattr(module, "__all__", dir(module)):
+            names |= parameters(getattr(module, name))
+    return names
+
+
+def own_page(env, name):
+    """Find an object of this package by the last parts of its name; return its entry, or None."""
+    found = [
+        (full, entry)
+        for full, entry in env.domains["py"].objects.items()
+        if full == name or full.endswith(f".{name}")
+    ]
+    # A class or function before a method of that name, and then the shortest name.
+    found.sort(
+        key=lambda one: (one[1].objtype in ("method", "attribute", "property"), len(one[0]))
+    )
+    return found[0][1] if found else None
+
+
+def foreign_page(name):
+    """Return the address of the page of an object of another package, or None if there is none."""
+    name = SKLEARN.get(name, name)
+    if find(name) is None and not hasattr(builtins, name):
+        return None
+    top = name.partition(".")[0]
+    if hasattr(builtins, top):
+        page = "exceptions" if name.endswith(("Error", "Warning")) else "functions"
+        return PYTHON.format(page=page, name=name)
+    if top in FOREIGN:
+        return FOREIGN[top].format(name=name)
+    return PYTHON.format(page=name.rpartition(".")[0], name=name)
+
+
+def is_word(name, document):
+    """Is this a parameter, an attribute of a fit, or a letter of a formula, in a docstring?"""
+    if not document.startswith(("api", "changelog", "generated/")):
+        return False
+    return len(name) == 1 or name.endswith("_") or name in words_of_package()
+
+
+def link_name(app, env, node, contnode):
+    """Link a name that the module at hand does not have."""
+    if node.get("refdomain") != "py":
+        return None
+    name, document = node["reftarget"].lstrip(".~").removesuffix("()"), node["refdoc"]
+    if document.startswith("generated/") and name in words_of_page(document):
+        return contnode
+    entry = own_page(env, name)
+    if entry is not None:
+        address = app.builder.get_relative_uri(document, entry.docname) + f"#{entry.node_id}"
+        return nodes.reference("", "", contnode, refuri=address, internal=True)
+    if is_word(name, document):
+        return contnode
+    address = foreign_page(name)
+    if address is None:
+        return None
+    return nodes.reference("", "", contnode, refuri=address, internal=False)
+
 
 # ---- pages -------------------------------------------------------------------------------
 
@@ -72,10 +193,21 @@ html_title = project
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
+# Pages without others beside them have no list of them.
+ALONE = ["index", "auto_examples/**", "generated/**", "search", "genindex", "changelog"]
+html_sidebars = {page: [] for page in ALONE}
 html_theme_options = {
     "navigation_with_keys": False,
-    "show_toc_level": 2,
-    "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
+    "show_toc_level": 1,
+    "secondary_sidebar_items": {
+        "**": ["page-toc"],
+        "index": [],
+        "auto_examples/index": [],
+        "search": [],
+        "genindex": [],
+    },
     "footer_start": ["copyright"],
     "footer_end": [],
 }
@@ -87,6 +219,7 @@ copybutton_prompt_is_regexp = True
 
 _FIELD = re.compile(r"^(\s*)\w+ : .+$")
 _TRAILING_UNDERSCORE = re.compile(r"(?<![`\w])(\w+)_(?=[,)])")
+_NAME = re.compile(r"(?<![`:])`([^`<]+)`(?!`)")
 _LABEL = re.compile(r":ref:`([^`<]+?)(?: <[^>]+>)?`")
 
 
@@ -108,11 +241,13 @@ def complete_fields(app, what, name, obj, options, lines):
 
 
 def without_foreign_labels(app, what, name, obj, options, lines):
-    """Write labels of scikit-learn's own pages, in docstrings inherited from it, as plain text."""
-    if getattr(obj, "__module__", "").startswith("sklearn."):
+    """Write names and labels of scikit-learn, in docstrings inherited from it, as plain text."""
+    if (getattr(obj, "__module__", None) or "").startswith("sklearn."):
         lines[:] = [_LABEL.sub(r"``\1``", line) for line in lines]
+        lines[:] = [_NAME.sub(r"``\1``", line) for line in lines]
 
 
 def setup(app):
+    app.connect("missing-reference", link_name)
     app.connect("autodoc-process-docstring", without_foreign_labels, priority=50)
     app.connect("autodoc-process-docstring", complete_fields, priority=100)

@@ -228,15 +228,15 @@ def collective_run_off_survivors(
     Notes
     -----
     A row falls in one of two ways, and in each a changed member has one best ranking, so that
-    what the taken members add up to decides. Let `gap(a, b)` be how far class `a` is before
+    what the taken members add up to decides. Let ``gap(a, b)`` be how far class `a` is before
     `b` in round one, ``n_a - n_b + [a < b]``.
 
     - Two classes `a` and `b` overtake the winner `c` in round one. Changed members vote for
-      one of the two. That takes ``1 + [f_j = c] - [f_j = a]`` from `gap(c, a)` for each of
+      one of the two. That takes ``1 + [f_j = c] - [f_j = a]`` from ``gap(c, a)`` for each of
       them, the same for `b`, and ``1 + 2 [f_j = c] - [f_j = a] - [f_j = b]`` from the sum of
       both gaps. All three must be closed.
     - One class `t` beats `c` in the final. Changed members put `t` first and `c` last. That
-      takes ``1 + [f_j = m] - [f_j = t]`` from `gap(m, t)` for every other class `m`, and from
+      takes ``1 + [f_j = m] - [f_j = t]`` from ``gap(m, t)`` for every other class `m`, and from
       the gap of the final two if the member preferred `c` and one if it abstained. All must
       be closed; if `t` and another class have overtaken `c`, it is the first way.
 

@@ -71,7 +71,7 @@ def grid_frontier(
     between rows and columns shows that it can. Where neither settles it, all sets of the axis
     with fewer sets are searched, the best lines of the other axis beside each, as long as there
     are at most 20,000 sets: a grid of 20 x 20 is always searched. Beyond that the bound
-    counts, and `exact` is False.
+    counts, and ``exact`` is False.
 
     Rows alone (``s = 0``) and columns alone (``r = 0``) are always exact, as everything is where
     the smaller of both numbers is one or two. With one row partition, entry 0 is

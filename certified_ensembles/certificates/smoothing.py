@@ -46,7 +46,7 @@ def chernoff_log_error(weights, y, noise, n_classes):
     -----
     *What is certified.* The smoothed classifier answers the class c with P(S_c > S_b) > 1/2
     against every other class b, over the noise; at most one class can have that. Where
-    ``r = flips_from_margin(log_error, noise, n_classes)`` is not negative, it answers `winner`,
+    ``r = flips_from_margin(log_error, noise, n_classes)`` is not negative, it answers ``winner``,
     and still does after any change of r or fewer training labels: then no other class has
     P(S_b > S_c) > 1/2, and so no other class can be certified. The bound computed here from the
     changed labels may be too weak to show it; it can then lead to an abstention, and never to

@@ -472,7 +472,7 @@ class SeededNetClassifier(OneFitMixin, skorch.NeuralNetClassifier):
         return self.classes_[self.decision_function(X).argmax(axis=1)]
 
     def predict_proba(self, X):
-        """Return the softmax of the logits; what the module returns if its loss is `NLLLoss`.
+        """Return the softmax of the logits; what the module returns for `torch.nn.NLLLoss`.
 
         Parameters
         ----------
