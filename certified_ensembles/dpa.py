@@ -13,7 +13,7 @@ from .certificates.threats import TIME_THREATS
 
 
 class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
-    """Classifier whose predictions provably survive inserted and deleted training rows.
+    """Vote of any classifiers, whose predictions provably survive inserted and deleted rows.
 
     A hash of each training row decides its partition; a clone of `estimator` is trained
     on each partition; the members vote. Whoever inserts or deletes one row changes one

@@ -39,7 +39,7 @@ from .smoothers import LinearSmoother
 class LabelFlipSmoothingClassifier(
     OneFitMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
 ):
-    """Classifier whose predictions provably survive flipped training labels.
+    """One classifier for all labels, whose predictions provably survive flipped labels.
 
     The features of the training rows are trusted, their labels are not: crowds, vendors and users
     write labels. Where a score is a sum of label-free weights over the rows of a class (ridge,

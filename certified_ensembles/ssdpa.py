@@ -24,7 +24,7 @@ from .representations._label_free import LabelFreeFeatures
 
 
 class SemiSupervisedDPA(BaseVotingEnsemble):
-    """Classifier whose predictions provably survive flipped training labels.
+    """Vote of members with few labels each, whose predictions provably survive flipped labels.
 
     The features of the training rows are trusted, their labels are not. So all members may
     share what is learned from features alone, and each one sees the labels of one partition:

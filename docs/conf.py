@@ -46,6 +46,7 @@ MODULES = re.findall(r"^\.\. module:: (\S+)", (DOCS / "api.rst").read_text(), fl
 
 autosummary_generate = True
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -194,7 +195,7 @@ html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 # Pages without others beside them have no list of them.
-ALONE = ["index", "auto_examples/**", "generated/**", "search", "genindex", "changelog"]
+ALONE = ["index", "api", "auto_examples/**", "generated/**", "search", "genindex", "changelog"]
 html_sidebars = {page: [] for page in ALONE}
 html_theme_options = {
     "navigation_with_keys": False,
