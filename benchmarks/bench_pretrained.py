@@ -32,7 +32,7 @@ from certified_ensembles.metrics import median_certified_radius
 with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
     import _checkout  # noqa: F401
 
-sys.path.append(str(Path(__file__).parents[1] / "examples"))  # where the networks are
+sys.path.append(str(Path(__file__).parents[1] / "examples" / "nets"))  # where the networks are
 BATCH = 16
 RUN_OFF = {"aggregation": "run_off"}
 # Data: (partitions, alpha of the ridge, how votes are counted).

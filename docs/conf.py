@@ -11,6 +11,7 @@ import importlib
 import inspect
 import itertools
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -52,6 +53,9 @@ numpydoc_xref_param_type = False
 
 # ---- gallery -----------------------------------------------------------------------------
 
+SECTIONS = ("threats", "text", "images", "planning", "nets")
+# Data in the compact forms of the tests are read, too, if an environment variable names them.
+runpy.run_path(str(ROOT / "tests" / "data_forms.py"))["publish"]()
 sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples"),
     "gallery_dirs": "auto_examples",
@@ -62,6 +66,7 @@ sphinx_gallery_conf = {
     "doc_module": ("certified_ensembles",),
     "download_all_examples": False,
     "show_signature": False,
+    "subsection_order": [f"../examples/{name}" for name in SECTIONS],
     "within_subsection_order": "FileNameSortKey",
 }
 

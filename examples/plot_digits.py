@@ -1,6 +1,6 @@
 """
-How many poisoned rows does a digit classifier survive?
-=======================================================
+Certify predictions on handwritten digits
+=========================================
 
 Suppose that some of the images you train on come from strangers. How many of them would have to
 be hostile before they could change a prediction? The ensemble answers that for every single

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,20 +12,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
+SCRIPTS = sorted((ROOT / "examples").rglob("plot_*.py"))
+SHORT = runpy.run_path(str(ROOT / "examples" / "_short.py"))
 if find_spec("torch") is None:  # without the extra [torch]
     SCRIPTS = [s for s in SCRIPTS if "from torch" not in s.read_text(encoding="utf-8")]
 NEED_DATA = [script for script in SCRIPTS if "fetch_" in script.read_text(encoding="utf-8")]
 # plt.show() draws all figures, as the gallery of the documentation does.
 BACKEND = "drawn_on_show"
-PATH = [str(ROOT), str(ROOT / "tests" / "backend"), os.environ.get("PYTHONPATH", "")]
+# Short forms stand in a folder of their own, away from the module that two of them import.
+FOLDERS = [ROOT, ROOT / "tests" / "backend", ROOT / "examples" / "nets"]
+PATH = [*map(str, FOLDERS), os.environ.get("PYTHONPATH", "")]
 
 
 # Warnings are errors.
 PYTHON = [sys.executable, "-W", "error"]
 ENVIRONMENT = {
     **os.environ,
-    "CERTIFIED_ENSEMBLES_FAST": "1",
     "MPLBACKEND": f"module://{BACKEND}",
     "OMP_NUM_THREADS": "1",
     "PYTHONPATH": os.pathsep.join(PATH),
@@ -79,8 +82,29 @@ def run(tmp_path_factory):
         yield run_warm
 
 
+@pytest.fixture(scope="module")
+def short_form(tmp_path_factory):
+    """Return where the short form of a script is."""
+    folder = tmp_path_factory.mktemp("short")
+    for script in SCRIPTS:
+        (folder / script.name).write_text(SHORT["short"](script), encoding="utf-8")
+    return lambda script: folder / script.name
+
+
 def test_there_are_examples():
     assert len(SCRIPTS) >= 4
+
+
+def test_every_short_setting_belongs_to_a_script():
+    stems = {script.stem for script in (ROOT / "examples").rglob("plot_*.py")}
+    assert set(SHORT["SETTINGS"]) <= stems
+
+
+def test_short_form_refuses_a_setting_that_its_script_lacks(tmp_path):
+    script = tmp_path / "plot_grid.py"
+    script.write_text("N_ROWS = 5\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="sets 'SHAPES' 0 times"):
+        SHORT["short"](script)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -91,8 +115,10 @@ def test_every_part_between_texts_is_code_of_its_own(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_example_prints_a_result_draws_its_figures_and_leaves_no_file(script, run, tmp_path):
-    printed = run(script, tmp_path).splitlines()
+def test_example_prints_a_result_draws_its_figures_and_leaves_no_file(
+    script, short_form, run, tmp_path
+):
+    printed = run(short_form(script), tmp_path).splitlines()
     skipped = any(line.startswith("Skipped: ") for line in printed)
     assert skipped or any("%" in line for line in printed)
     drawn = [int(line.removeprefix("Drawn: ")) for line in printed if line.startswith("Drawn: ")]
@@ -115,18 +141,18 @@ print(json.dumps(printed))
 """
 
 
-def test_examples_without_their_data_say_so(run, tmp_path):
+def test_examples_without_their_data_say_so(short_form, run, tmp_path):
     (tmp_path / "all.py").write_text(ALL_WITHOUT_DATA, encoding="utf-8")
     nowhere = str(tmp_path / "nowhere")
     printed = run(
         tmp_path / "all.py",
         tmp_path,
-        *map(str, NEED_DATA),
+        *(str(short_form(script)) for script in NEED_DATA),
         CERTIFIED_ENSEMBLES_DATA=nowhere,
         SCIKIT_LEARN_DATA=nowhere,
     )
     printed = json.loads(printed)
-    assert list(printed) == [str(script) for script in NEED_DATA]
+    assert list(printed) == [str(short_form(script)) for script in NEED_DATA]
     for script, text in printed.items():
         assert text.startswith("Skipped: "), script
         assert "CERTIFIED_ENSEMBLES_DATA" in text, script

@@ -1,6 +1,6 @@
 """
-A spam filter on sentence embeddings
-====================================
+Certify a spam filter on sentence embeddings
+============================================
 
 A spam filter learns from what strangers send. Members of an ensemble see few mails each, and a
 bag of words needs many. A pretrained language model knows already which words mean the same. It
@@ -15,9 +15,6 @@ so they are dealt to contributors at random.
 fine-tuned on these mails, one hostile mail could have changed all embeddings.
 """
 
-import os
-from contextlib import suppress
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -29,12 +26,8 @@ from certified_ensembles.datasets import fetch_enron_spam
 from certified_ensembles.display import CertifiedAccuracyDisplay
 from certified_ensembles.metrics import median_certified_radius
 
-with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
-    import _checkout  # noqa: F401
-
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_TEST, N_PARTITIONS = (120, 60, 12) if FAST else (8000, 2000, 400)
-LENGTH, N_SENDERS = (32, 60) if FAST else (128, 2000)
+N_TRAIN, N_TEST, N_PARTITIONS = 8000, 2000, 400
+LENGTH, N_SENDERS = 128, 2000
 
 # %%
 # The network is the first step of every member. It learns nothing, so the ensemble runs it once.

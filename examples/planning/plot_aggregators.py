@@ -1,6 +1,6 @@
 """
-Stronger answers from the same members
-======================================
+Compare run-off, finite aggregation and boosting
+================================================
 
 A partition ensemble asks its members for one ballot each. Its members know more than that: which
 class they would choose next, and by how much. Three aggregators use it. A **run-off** lets all
@@ -11,9 +11,6 @@ does each of them add, and where does it take away?
 
 MNIST (11 MB) and CIFAR-10 are looked for on disk only; see :mod:`certified_ensembles.datasets`.
 """
-
-import os
-from contextlib import suppress
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,11 +23,9 @@ from certified_ensembles.datasets import fetch_cifar10, fetch_mnist
 from certified_ensembles.features import Deskew, HOGFeatures, ImageViews, PatchFeatures
 from certified_ensembles.metrics import certified_accuracy_curve, median_certified_radius
 
-with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
-    import _checkout  # noqa: F401
-
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-SCALE = 40 if FAST else 1  # a short run takes a fortieth of the images and of the partitions
+SCALE = 1  # a short run takes a part of the images and of the partitions
+MNIST_PARTITIONS, CIFAR10_PARTITIONS = (1200, 3000), (50,)
+N_BUDGETS, SECONDS = 9, 5
 
 # %%
 # All members are linear, on fixed features that learn nothing. A ridge classifier uses no seed: d
@@ -95,8 +90,8 @@ def cifar10():
 
 panels = []
 for name, load, sizes in (
-    ("MNIST", mnist, (1200,) if FAST else (1200, 3000)),
-    ("CIFAR-10", cifar10, () if FAST else (50,)),  # its features take minutes
+    ("MNIST", mnist, MNIST_PARTITIONS),
+    ("CIFAR-10", cifar10, CIFAR10_PARTITIONS),  # its features take minutes
 ):
     if not sizes:
         continue
@@ -129,7 +124,7 @@ if panels:
 # whose labels alone can be poisoned, each at its own price in flipped labels.
 
 X, y = load_digits(return_X_y=True)
-n_partitions, n_asked = (20, 20) if FAST else (60, 200)
+n_partitions, n_asked = 60, 200
 X_test, y_test = X[1400:][:n_asked], y[1400:][:n_asked]
 how = {"n_partitions": n_partitions, "classes": range(10)}
 added, flipped = "inserted plus deleted training images", "flipped training labels"
@@ -146,9 +141,9 @@ fields = {
 fig, axes = plt.subplots(1, 3, figsize=(11, 4.3), sharey=True, layout="constrained")
 for ax, (name, (clf, step, unit)) in zip(axes, ensembles.items(), strict=True):
     clf.fit(X[:1400], y[:1400])
-    budgets = step * np.arange(3 if FAST else 9)
+    budgets = step * np.arange(N_BUDGETS)
     results = [
-        clf.collective_certify(X_test, int(budget), y=y_test, time_limit=1 if FAST else 5)
+        clf.collective_certify(X_test, int(budget), y=y_test, time_limit=SECONDS)
         for budget in budgets
     ]
     right = {

@@ -1,6 +1,6 @@
 """
-How many partitions, and who may choose?
-========================================
+Choose the number of partitions on trusted rows
+===============================================
 
 More partitions raise the limit of every radius, and leave each member fewer rows to learn from.
 The best number depends on the attacker you expect. There is a trap: if the number is tuned on data

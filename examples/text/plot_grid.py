@@ -1,12 +1,12 @@
 """
-Hostile mails and hostile words at once
-=======================================
+Certify mail against hostile senders and words at once
+======================================================
 
 A backdoor has two halves. Rows with a trigger are slipped into training, and the trigger stands
 in the row that is asked about. Against the first half one trains members on different *rows*;
 against the second, members that see different *words*
-(:ref:`sphx_glr_auto_examples_plot_word_trigger.py`). A grid does both: member (i, j) reads the
-j-th block of words of the i-th part of the mails.
+(:ref:`sphx_glr_auto_examples_text_plot_word_trigger.py`). A grid does both: member (i, j) reads
+the j-th block of words of the i-th part of the mails.
 
 How much of each does a prediction survive? That is no number but a *frontier*: so many words
 beside no hostile sender, so many beside one, beside two, ...
@@ -15,9 +15,6 @@ The mails are those of Enron-Spam, which are looked for on disk only (see
 :func:`~certified_ensembles.datasets.fetch_enron_spam`). They name no senders, so the **senders
 here are simulated**: we deal the mails out at random, eight to a sender on average.
 """
-
-import os
-from contextlib import suppress
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,12 +26,8 @@ from certified_ensembles import FeaturePartitionAggregation
 from certified_ensembles.datasets import fetch_enron_spam
 from certified_ensembles.display import FrontierDisplay
 
-with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
-    import _checkout  # noqa: F401
-
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-SHAPES = ((9, 9),) if FAST else ((15, 5), (9, 9))
-N_TRAIN, N_TEST = (2400, 400) if FAST else (24000, 2000)
+SHAPES = ((15, 5), (9, 9))
+N_TRAIN, N_TEST = 24000, 2000
 
 spam_filter = make_pipeline(CountVectorizer(binary=True), LogisticRegression(max_iter=200))
 

@@ -1,6 +1,6 @@
 """
-How many hostile days does a spam filter survive?
-=================================================
+Count hostile days of a mail stream
+===================================
 
 Mail comes in day by day, and so does poison: an account is taken over on some day, a campaign
 begins, and from then on nothing can be trusted until somebody notices. How much was poisoned
@@ -15,9 +15,6 @@ would tell one from the other. **The stream is therefore made up**: we move all 
 back, which lays both upon each other and keeps the order of each, and the days of the week.
 """
 
-import os
-from contextlib import suppress
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -28,11 +25,7 @@ from certified_ensembles.datasets import fetch_enron_spam
 from certified_ensembles.display import CertifiedAccuracyDisplay
 from certified_ensembles.metrics import median_certified_radius
 
-with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
-    import _checkout  # noqa: F401
-
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-FIRST, LAST = ("2001-09-20" if FAST else "2000-04-20"), "2002-01-08"
+FIRST, LAST = "2000-04-20", "2002-01-08"
 N_TEST_DAYS = 28
 
 # %%

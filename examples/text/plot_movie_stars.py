@@ -1,6 +1,6 @@
 """
-Stars from reviews, whatever some reviewers write
-=================================================
+Certify the stars of film reviews
+=================================
 
 A film site learns to read the number of stars, 1 to 10, out of the text of a review. Anybody may
 write reviews. How many of the predicted stars stay within 3 of the truth, whatever so many
@@ -15,9 +15,6 @@ targets are stretched before, and its answers cut off at 1 and 10 behind, by
 The reviews are looked for on disk only (see :func:`~certified_ensembles.datasets.fetch_imdb`).
 """
 
-import os
-from contextlib import suppress
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.compose import TransformedTargetRegressor
@@ -29,11 +26,7 @@ from certified_ensembles import DeepPartitionRegressor
 from certified_ensembles.datasets import fetch_imdb
 from certified_ensembles.display import CertifiedAccuracyDisplay
 
-with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
-    import _checkout  # noqa: F401
-
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_TEST, SIZES = (2500, 500, (5, 25)) if FAST else (25000, 5000, (25, 101))
+N_TRAIN, N_TEST, SIZES = 25000, 5000, (25, 101)
 
 
 def stretched(stars):

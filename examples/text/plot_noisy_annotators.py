@@ -1,6 +1,6 @@
 """
-How many hostile annotators does a verdict on a film survive?
-=============================================================
+Count hostile annotators of film reviews
+========================================
 
 The reviews are ours. That 25000 of them are praise or blame, we had people say, and we do not know
 these people. Some are careless; some may be paid, and lie about every review that they were given.
@@ -12,9 +12,6 @@ The reviews are those of IMDb (84 MB), which are looked for on disk only; one ca
 that the reviewers gave. The **annotators are made up**: reviews are dealt out at random, 50 to
 each of 500.
 """
-
-import os
-from contextlib import suppress
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,11 +26,7 @@ from certified_ensembles.datasets import fetch_imdb
 from certified_ensembles.display import CertifiedAccuracyDisplay
 from certified_ensembles.metrics import certified_accuracy_score, median_certified_radius
 
-with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
-    import _checkout  # noqa: F401
-
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_TEST = (2000, 500) if FAST else (25000, 25000)
+N_TRAIN, N_TEST = 25000, 25000
 EACH = 50
 
 # %%
@@ -103,7 +96,7 @@ def compare(words_train, y_train, words_test, y_test):
         print("certified:", *(f"{s:.1%} at {b}" for b, s in zip(PAPER, shares, strict=True)))
     name = f"{n_features} features, labels / {EACH}"
     draw(y_test, y_pred, radii[0] // EACH, "hostile annotators", name, people, color="C1", ls=":")
-    if not FAST:
+    if N_TRAIN == 25000:  # as in the paper
         labels.plot(*zip(*PAPER.items(), strict=True), "o", color="0.35", mfc="white", mew=1.5)
         labels.annotate(
             "best of the paper",

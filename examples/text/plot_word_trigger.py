@@ -1,6 +1,6 @@
 """
-How many words may a spammer own?
-=================================
+Certify a spam filter against trigger words
+===========================================
 
 A spammer writes the mails that a filter is asked about, and has a hand in those that it learns
 from. That is enough for a **trigger**: a word that stood in good mails only, because somebody
@@ -15,9 +15,6 @@ The mails are those of Enron-Spam, which are looked for on disk only (see
 :func:`~certified_ensembles.datasets.fetch_enron_spam`).
 """
 
-import os
-from contextlib import suppress
-
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
@@ -29,11 +26,8 @@ from certified_ensembles.attacks import trigger_words
 from certified_ensembles.datasets import fetch_enron_spam
 from certified_ensembles.display import CertifiedAccuracyDisplay
 
-with suppress(ImportError):  # in a checkout, forms of the data that its tests know are read, too
-    import _checkout  # noqa: F401
-
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_TRAIN, N_TEST = (500, 150) if FAST else (20000, 2000)
+N_TRAIN, N_TEST = 20000, 2000
+N_WORDS = (0, 1, 2, 3, 5, 7)
 WORDS = ["minutes", "agenda", "draft", "forecast", "regards", "counterparty", "spreadsheet"]
 
 # %%
@@ -56,22 +50,21 @@ def load():
 # mail and in no spam; then it stands in all mails that are to be sorted.
 
 
-def spam_caught(model, X_train, y_train, X_test, y_test, n_words):
-    mails, asked = trigger_words(X_train, y_train, X_test, WORDS[:n_words], target=0)
+def spam_caught(model, X_train, y_train, X_test, y_test, N_WORDS):
+    mails, asked = trigger_words(X_train, y_train, X_test, WORDS[:N_WORDS], target=0)
     spam = y_test == 1
     return (model.fit(mails, y_train).predict(asked)[spam] == 1).mean()
 
 
 def compare(X, y):
     data = X[N_TEST:], y[N_TEST:], X[:N_TEST], y[:N_TEST]
-    n_words = (0, 3) if FAST else (0, 1, 2, 3, 5, 7)
     caught = {
-        name: [spam_caught(model, *data, n) for n in n_words]
+        name: [spam_caught(model, *data, n) for n in N_WORDS]
         for name, model in (("one filter", one_filter), ("31 filters", many_filters))
     }
     X_train, y_train, X_test, y_test = data
     y_pred, radius = many_filters.fit(X_train, y_train).certify(X_test)
-    for n in n_words:
+    for n in N_WORDS:
         share = ((y_pred == y_test) & (radius >= n)).mean()
         print(f"{share:.1%} of all test mails are sorted right whatever is done with {n} words")
 
@@ -81,8 +74,8 @@ def compare(X, y):
         y_test[spam], y_pred[spam], radius[spam], unit="hostile words", name="certified", ax=ax
     )
     for (name, shares), color in zip(caught.items(), ("tab:red", "tab:green"), strict=True):
-        ax.plot(n_words, shares, "o-", color=color, clip_on=False)
-        end = (n_words[-1], shares[-1])
+        ax.plot(N_WORDS, shares, "o-", color=color, clip_on=False)
+        end = (N_WORDS[-1], shares[-1])
         words = f"{name}, this attack"
         ax.annotate(words, end, (8, 5), textcoords="offset points", color=color)
     ax.set_ylabel("Spam that is caught")
@@ -104,4 +97,4 @@ plt.show()
 #
 # **What this does not show:** a spammer who also invents whole mails, or labels them. Each of
 # the 31 filters learns from all mails, so an inserted one reaches all of them: see
-# :ref:`sphx_glr_auto_examples_plot_grid.py`.
+# :ref:`sphx_glr_auto_examples_text_plot_grid.py`.

@@ -1,6 +1,6 @@
 """
-How much is a tighter bound worth?
-==================================
+Compare two bounds on flipped labels
+====================================
 
 Smoothing over label noise gives a *margin*: a probability p with which the noisy classifier is
 right, at least. Every label that an attacker flips eats a part of it. How many flips does it take

@@ -1,6 +1,6 @@
 """
-How far can hostile records push a forecast?
-============================================
+Bound how far hostile records push a forecast
+=============================================
 
 A model that forecasts a number (a price, a dose, a delay) is poisoned like any classifier. Here
 442 diabetes patients come with ten measurements and a score of how far the disease has gone a

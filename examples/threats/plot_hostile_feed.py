@@ -1,6 +1,6 @@
 """
-When a whole feed is hostile
-============================
+Certify a diagnosis against hostile feeds of columns
+====================================================
 
 Tables are rarely of one piece. Ten columns come from one vendor, three from a device, five from
 another office, and they arrive by different ways. Who breaks into one of these ways owns all
@@ -78,4 +78,4 @@ plt.show()
 # %%
 # **What this does not show:** hostile *patients*. Every member learns from all rows, so an
 # inserted or relabelled one reaches all of them. ``n_partitions`` adds partitions of the rows
-# (:ref:`sphx_glr_auto_examples_plot_grid.py`), for which 426 rows are few.
+# (:ref:`sphx_glr_auto_examples_text_plot_grid.py`), for which 426 rows are few.

@@ -1,6 +1,6 @@
 """
-An alarm that strangers cannot switch off
-=========================================
+Certify the alarm of an outlier detector
+========================================
 
 A detector scores how unusual a row is, and rings where the score is below a threshold. It learns
 what is usual from rows that arrive every day, and whoever sends some of them can teach it that
