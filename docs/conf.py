@@ -138,6 +138,9 @@ def words_of_package():
     return names
 
 
+MEMBERS = ("method", "attribute", "property")
+
+
 def own_page(env, name):
     """Find an object of this package by the last parts of its name; return its entry, or None."""
     found = [
@@ -146,9 +149,7 @@ def own_page(env, name):
         if full == name or full.endswith(f".{name}")
     ]
     # A class or function before a method of that name, and then the shortest name.
-    found.sort(
-        key=lambda one: (one[1].objtype in ("method", "attribute", "property"), len(one[0]))
-    )
+    found.sort(key=lambda one: (one[1].objtype in MEMBERS, len(one[0])))
     return found[0][1] if found else None
 
 
@@ -173,6 +174,12 @@ def is_word(name, document):
     return len(name) == 1 or name.endswith("_") or name in words_of_package()
 
 
+def is_of_another(entry, name, document):
+    """Is this a method of members, say, in the docstring of a class: of no class in particular?"""
+    bare = "." not in name and entry.objtype in MEMBERS
+    return bare and document.startswith("generated/") and entry.docname != document
+
+
 def link_name(app, env, node, contnode):
     """Link a name that the module at hand does not have."""
     if node.get("refdomain") != "py":
@@ -181,6 +188,8 @@ def link_name(app, env, node, contnode):
     if document.startswith("generated/") and name in words_of_page(document):
         return contnode
     entry = own_page(env, name)
+    if entry is not None and is_of_another(entry, name, document):
+        return contnode
     if entry is not None:
         address = app.builder.get_relative_uri(document, entry.docname) + f"#{entry.node_id}"
         return nodes.reference("", "", contnode, refuri=address, internal=True)
