@@ -2,12 +2,13 @@
 
     python docs/_pictures/pages.py [docs/_static]
 
-Every number is measured here, but for the speed of nets, which is that of the table of
-docs/nets.rst. Only the mails of docs/strangers.rst must be on disk; without them that figure
-stays as it is. Lines and words are neither light nor dark, so that one file serves both kinds of
-page.
+Every number is measured here, but for the speed of nets and the memory out of core, which are
+those of the tables on their pages. Only the mails of docs/strangers.rst must be on disk; without
+them that figure stays as it is. Lines and words are neither light nor dark, so that one file
+serves both kinds of page.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -89,6 +90,35 @@ def tasks(path):
         "owns pixels, in the test row, too": certified(columns, *rows),
     }
     curves(path, found, "Labels, rows, or pixels in hostile hands", RIGHT)
+
+
+def columns(path):
+    """Draw what hostile pixels leave, in training and in the test row, by two votes."""
+    found = {}
+    for vote in ("plurality", "run_off"):
+        clf = FeaturePartitionAggregation(
+            DecisionTreeClassifier(min_samples_leaf=10),
+            n_blocks=16,
+            classes=range(10),
+            aggregation=vote,
+        )
+        found[f'aggregation="{vote}"'] = certified(clf, *digits())
+    curves(path, found, "Hostile pixels of 64, in training and in the test row", RIGHT)
+
+
+def past_one_machine(path):
+    """Draw peak memory beside the size of the rows, of the table of docs/past_one_machine.rst."""
+    table = (path.parent / "bench_out_of_core.txt").read_text(encoding="utf-8")
+    cells = re.findall(r"^   (?:\* -|  -) (.*)$", table, flags=re.MULTILINE)
+    rows = [cells[i : i + 6] for i in range(6, len(cells), 6)]
+    names = ["the rows themselves", *(f"{row[0]}, {row[2]}" for row in rows)]
+    fig, ax = plt.subplots(figsize=(6.2, 2.1), layout="constrained")
+    sizes = [2.0, *(float(row[5]) for row in rows)]
+    bars = ax.barh(names, sizes, color=[INK, *COLORS[:1] * len(rows)], height=0.6)
+    ax.bar_label(bars, fmt="%.2f", padding=3, color=INK)
+    ax.invert_yaxis()
+    ax.set(xlabel="GB", xlim=(0, 2.3))
+    save(fig, path)
 
 
 def label_flips(path):
@@ -215,7 +245,8 @@ def strangers(path):
     curves(path, found, "Hostile senders, of 400", RIGHT)
 
 
-FIGURES = (start, guide, tasks, label_flips, aggregators, regression, nets, voids, theory)
+FIGURES = (start, guide, tasks, columns, label_flips, aggregators, regression, nets)
+FIGURES += (past_one_machine, voids, theory)
 
 
 def main(folder):
