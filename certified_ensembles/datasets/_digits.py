@@ -23,7 +23,7 @@ def load_digits(*, subset="train", return_X_y=False, **others):
     return_X_y : bool, default=False
         Return ``(data, target)`` instead of a Bunch.
     **others : dict
-        Nothing: arguments of scikit-learn's function, such as `n_class`, are refused.
+        Nothing: arguments of scikit-learn's function, such as ``n_class``, are refused.
 
     Returns
     -------

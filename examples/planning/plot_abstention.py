@@ -57,40 +57,21 @@ def train(X, y):
 def compare(X_train, y_train, X_test, y_test):
     _, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
     marks = [int(share * N_PARTITIONS / 2) for share in (0, 0.25, 0.5, 0.75, 0.9)]
-    sides = [(6, 5), (-6, -12)]
-    for (name, clf), side in zip(train(X_train, y_train).items(), sides, strict=True):
+    for name, clf in train(X_train, y_train).items():
         curve = coverage_accuracy_curve(y_test, *clf.certify(X_test))
-        (line,) = ax.plot(curve.coverage, curve.accuracy, label=name)
+        reached = [r for r in marks if r < len(curve.min_radius)]
+        curve.plot(ax=ax, name=name, marks=reached)
         print(f"{name}:")
-        for r in (r for r in marks if r < len(curve.min_radius)):
+        for r in reached:
             print(
                 f"  radius >= {r:3}: {curve.coverage[r]:6.1%} answered, "
                 f"{curve.accuracy[r]:.2%} of the answers right"
             )
-            ax.plot(curve.coverage[r], curve.accuracy[r], "o", color=line.get_color(), ms=5)
-            ax.annotate(
-                f"{r}",
-                (curve.coverage[r], curve.accuracy[r]),
-                side,
-                fontsize=9,
-                color=line.get_color(),
-                textcoords="offset points",
-                ha="left" if side[0] > 0 else "right",
-            )
-    ax.set(
-        xlabel="Coverage: share of test images that are answered",
-        ylabel="Accuracy of the answers",
-        title="Each mark: the least radius asked for",
-        xlim=(0, 1.04),
-    )
-    ax.xaxis.set_major_formatter("{x:.0%}")
-    ax.yaxis.set_major_formatter(plt.matplotlib.ticker.PercentFormatter(1, decimals=1))
-    ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="lower left")
 
-    # Whoever has settled on a threshold wraps the classifier, fitted or not.
+    # Whoever has settled on a threshold wraps the fitted classifier.
     careful = CertifiedAbstention(FrozenEstimator(clf), min_radius=marks[2])
-    y_pred, kept = careful.fit(X_train, y_train).certify(X_test)
+    y_pred, kept = careful.certify(X_test)
     print(
         f"The first test image is a {y_pred[0]}, and is still answered so after "
         f"any {kept[0]} insertions and deletions"
