@@ -52,7 +52,7 @@ def main(folder):
         for k, style in zip(SIZES, ("-", ":"), strict=True):
             clf = DeepPartitionAggregation(member, n_partitions=k, classes=range(10)).fit(X, y)
             times = [milliseconds(clf, rows[:n]) for n in AT_ONCE]
-            cells = [f"{k} x {name}", *(f"{time:.3g}" for time in times)]
+            cells = [f"{k} x {name}", *(f"{float(f'{time:.3g}'):,g}" for time in times)]
             lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(cells)]
             each = np.divide(times, AT_ONCE)
             ax.plot(AT_ONCE, each, style, color=color, marker="o", label=cells[0])
