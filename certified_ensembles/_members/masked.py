@@ -133,7 +133,7 @@ class MaskedMembers(PartitionMembers):
         """
         own_rows, n = self._once_a_seed(partitions), len(y)
         warn_of_cost(len(own_rows), n)
-        self._name_arguments(params)
+        self.name_arguments(params)
         X, order = self.fixed.features(rows).in_canonical_order()
         view, copies, y = self.spec.view(X), rows.index[order], y[order]
         X, self.views = view.hand_out(X), [view] * len(own_rows)

@@ -38,15 +38,18 @@ class PartitionMembers(TrainedMembers):
     def fit(self, rows, y, partitions, seeds, params, **how):
         """Train the members: as in `TrainedMembers`; y holds labels."""
         super().fit(rows, y, partitions, seeds, params, **how)
-        self.seen = np.ones((len(partitions), len(self.classes)), dtype=bool)
+        self.note_labels((y[own] for own in partitions), len(partitions))
+        return self
+
+    def note_labels(self, labels, n_partitions):
+        """Keep which labels each member may vote for, given those of every partition."""
+        self.seen = np.ones((n_partitions, len(self.classes)), dtype=bool)
         if self.open_set:
             # In an open set a member may vote only for labels of its own rows: else a label
             # that it makes up would begin to count when some other partition gets it.
-            codes = np.searchsorted(self.classes, y)
-            for seen, own in zip(self.seen, partitions, strict=True):
+            for seen, own in zip(self.seen, labels, strict=True):
                 seen[:] = False
-                seen[codes[own]] = True
-        return self
+                seen[np.searchsorted(self.classes, own)] = True
 
     def _labels(self):
         """Return the sorted labels that members answer with."""

@@ -8,7 +8,8 @@ from .._spec import FixedSteps, MemberSpec, bare
 from .asking import stateless_steps, take_device_rows
 from .base import BaseMembers
 from .shapes import fewest_rows, leaves_rows_alone
-from .training import fit_members
+from .stored import stored
+from .training import fit_members, refuse_if_none_works
 
 
 class TrainedMembers(BaseMembers):
@@ -106,8 +107,28 @@ class TrainedMembers(BaseMembers):
         -------
         self : TrainedMembers
         """
-        self._name_arguments(params)
-        trained, self.views = fit_members(
+        self.name_arguments(params)
+        how = {"n_jobs": n_jobs, "verbose": verbose}
+        trained, views = self.train(rows, y, partitions, seeds, params, **how)
+        self.take_over(trained, views, seeds)
+        return self
+
+    def train(self, rows, y, partitions, seeds, params, *, n_jobs, verbose, first=0):
+        """Return members of some partitions, trained, and the view of each, and keep nothing.
+
+        Parameters
+        ----------
+        rows, y, partitions, seeds, params, n_jobs, verbose
+            As for :meth:`fit`.
+        first : int, default=0
+            How many members of the ensemble come before these.
+
+        Returns
+        -------
+        trained : Trained
+        views : list of View
+        """
+        return fit_members(
             self.spec,
             self.fixed.features(rows).as_given(),
             y,
@@ -118,12 +139,16 @@ class TrainedMembers(BaseMembers):
             verbose=verbose,
             abstain=self.abstains,
             numbers=rows.numbers,
+            first=first,
         )
-        self._keep(trained)
-        self.steps, self.seeds = stateless_steps(self.spec.estimator), seeds
-        return self
 
-    def _name_arguments(self, params):
+    def take_over(self, trained, views, seeds):
+        """Keep the members of all partitions, as :meth:`train` returns them."""
+        self._keep(trained)
+        self.views, self.seeds = views, seeds
+        self.steps = stateless_steps(self.spec.estimator)
+
+    def name_arguments(self, params):
         """Keep a pipeline where arguments of ``fit`` are given by the names of its steps."""
         if params and self.fixed.steps:
             self.spec = replace(self.spec, estimator=self._estimator)
@@ -135,7 +160,8 @@ class TrainedMembers(BaseMembers):
         return [self.fixed.before(member) for member in self.estimators]
 
     def _keep(self, trained):
-        self.estimators, self.errors, self.notes = trained
+        members, self.errors, self.notes = refuse_if_none_works(trained)
+        self.estimators = stored(members, self.spec.store)
 
     def _once_a_seed(self, partitions):
         """Return the rows of every member: those of a partition once for each seed."""

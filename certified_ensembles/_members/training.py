@@ -23,7 +23,6 @@ from .._spec import Outcome, cache_report, content_key, fit_seeded
 from .constant import ConstantMember
 from .dead_workers import UnderWay
 from .failures import Failure, training_note
-from .stored import stored
 
 # Rows that are in memory at once for members trained side by side: of linear heads in double
 # precision, of nets as they are.
@@ -35,9 +34,9 @@ class Trained(NamedTuple):
 
     Attributes
     ----------
-    members : list or StoredMembers
-        Fitted estimators; None for a member without rows, and for one that failed. Nets stay on
-        disk where the cache keeps them.
+    members : list
+        Fitted estimators; None for a member without rows, and for one that failed. A `Shelved`
+        stands for a net that stays in the cache.
     errors : dict of int to Exception
         By place, why members failed.
     notes : list of Note
@@ -49,7 +48,9 @@ class Trained(NamedTuple):
     notes: list
 
 
-def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=False, numbers=None):
+def fit_members(
+    spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=False, numbers=None, first=0
+):
     """Train one member on each set of rows.
 
     Parameters
@@ -72,6 +73,9 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
         Whether a member that cannot be trained is left out; else its error is raised.
     numbers : ndarray of shape (n_train,), int, default=None
         How an error calls the rows; None: by their place.
+    first : int, default=0
+        How many members of the ensemble come before these: errors and warnings call them by their
+        place among all.
 
     Returns
     -------
@@ -114,13 +118,12 @@ def fit_members(spec, X, y, rows, seeds, params, *, n_jobs, verbose, abstain=Fal
             bounds = [sizes[i] * row_bytes[j] for i in own]
             for chunk in _chunks(own, bounds, width, most_bytes):
                 jobs = [job(i, next(clones)) for i in chunk]
-                yield chunk, (jobs, by_row, spec, chunk, abstain)
+                yield chunk, (jobs, by_row, spec, [first + i for i in chunk], abstain)
 
     # Heads train in less time than it takes to send their rows to another process.
     bare_heads = isinstance(trainer, LinearTrainer) and type(spec.estimator) is not Pipeline
     prefer = "threads" if bare_heads else None
     trained = train_members(_fit_chunk, calls(), filled, len(sizes), n_jobs, verbose, prefer)
-    trained = trained._replace(members=stored(trained.members, spec.store))
     if tables is X or common == [
         None
     ]:  # nobody is asked in the view of a member that is not there
@@ -181,11 +184,17 @@ def train_members(train_some, calls, filled, n_members, n_jobs, verbose, prefer=
                     errors[i] = result.error
                 else:
                     members[i] = result
-    if errors and len(errors) == len(filled):
-        error = errors[min(errors)]
-        error.add_note(f"None of the {len(filled)} members could be trained.")
-        raise error
     return Trained(members, dict(sorted(errors.items())), notes)
+
+
+def refuse_if_none_works(trained):
+    """Return what was trained, or raise the first error if no member could be."""
+    members, errors, _ = trained
+    if errors and all(member is None for member in members):
+        error = errors[min(errors)]
+        error.add_note(f"None of the {len(errors)} members could be trained.")
+        raise error
+    return trained
 
 
 def counting_kept(bar, report):
