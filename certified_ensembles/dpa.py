@@ -2,14 +2,17 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from ._data.labels import closed_set
 from ._data.validation import validate_labels
 from ._ensemble import BaseRowPartitionEnsemble, BaseVotingEnsemble
 from ._members import PartitionMembers, PeriodMembers
 from ._results import certificate_of
 from .certificates.threats import TIME_THREATS
+from .engines import asked_where_rows_are
 
 
 class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
@@ -219,6 +222,16 @@ class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
         y, self.classes_, self._open_set = validate_labels(self, X, y)
         return y
 
+    def _declare_labels(self):
+        self._open_set = self.classes is None
+        self.classes_ = np.empty(0) if self._open_set else closed_set(self.classes)
+
+    def _gather_labels(self, members, whole):
+        labels, seen = whole.labels()
+        if self._open_set:
+            self.classes_ = members.classes = seen
+        members.note_labels(labels, len(labels))
+
     def _members_know(self):
         return {"classes": self.classes_, "open_set": self._open_set}
 
@@ -228,6 +241,7 @@ class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
         # Windows of time do not add up: two hostile days far apart are no window of two.
         return self.spread_ is None and self.periods_ is None
 
+    @asked_where_rows_are
     def certify(self, X, threat=None, *, target=None, top_k=None):
         """Return predictions and the poisoning that each of them provably survives.
 

@@ -1,5 +1,7 @@
 """Regression by the median of members, which some changed training rows move by known places."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import RegressorMixin, is_classifier
 from sklearn.linear_model import Ridge
@@ -7,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._certificate import CertifiedInterval
 from ._data.array_api import on_host
-from ._data.containers import n_rows, take
+from ._data.containers import n_rows, rows_with_form, take
 from ._data.targets import as_targets, refuse_odd_targets
 from ._ensemble import BaseRowPartitionEnsemble
 from ._members import MedianMembers, MedianPeriodMembers, names_by_row
@@ -15,6 +17,7 @@ from ._results import certificate_of
 from .certificates._bounds import AllowedRange
 from .certificates._inputs import check_budget
 from .certificates.threats import TIME_THREATS
+from .engines import asked_where_rows_are
 
 
 class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
@@ -189,11 +192,30 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
             known[known] = finite
         return X.take(kept), y[kept], params, groups, known
 
+    def _takes_any(self, X, y):
+        known = rows_with_form(X)
+        finite = np.isfinite(as_targets(self, X, y))
+        return bool((finite if known is None else finite & known).any())
+
     def _take_targets(self, X, y):
         return y
 
     def _members_know(self):
         return {}
+
+    def _form_of(self, method, *args, threat=None, **asked):
+        """Return the tuple in which answers come, or None; their type; and their shape for a row."""
+        asked = {"lower": None, "upper": None, **dict(zip(["tolerance"], args, strict=False)), **asked}
+        certificate = partial(certificate_of, self, threat=threat, **asked)
+        fields = {
+            "certify": (certificate, [("y_pred", float), ("radius", np.int64)]),
+            "certify_interval": (
+                CertifiedInterval,
+                [("y_pred", float), ("lower", float), ("upper", float)],
+            ),
+        }
+        kind, types = fields.get(method, (None, np.float64))
+        return kind, np.dtype(types), ()
 
     def answers(self, X):
         """Return the answer of every member to every row.
@@ -213,6 +235,7 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
         check_is_fitted(self)
         return np.concatenate(list(self._ask(self._members.answers, X)))
 
+    @asked_where_rows_are
     def predict(self, X):
         """Return the lower median of the members' answers.
 
@@ -229,6 +252,7 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
         check_is_fitted(self)
         return np.concatenate(list(self._ask(self._members.medians, X)))
 
+    @asked_where_rows_are
     def certify(self, X, tolerance=None, *, lower=None, upper=None, threat=None):
         """Return predictions and the poisoning within which each provably stays inside bounds.
 
@@ -289,6 +313,7 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
         asked = {"tolerance": tolerance, "lower": lower, "upper": upper}
         return certificate_of(self, y_pred, radius // cost, threat, **asked)
 
+    @asked_where_rows_are
     def certify_interval(self, X, budget, *, threat=None):
         """Return predictions and the bounds that each provably keeps within a budget.
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import validate_data
 
 from .._certificate import CertificateWarning
 from .._data.array_api import is_finite_table, is_on_device, on_host
-from .._data.containers import n_rows
+from .._data.containers import n_rows, rows_with_form
 from .._data.validation import (
     ENSEMBLE_CONSTRAINTS,
     check_seed,
@@ -51,6 +51,8 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
 
     # Which members each partition takes part in; None: one each.
     spread_ = None
+    # Whether answers about a Dask collection are computed on its cluster.
+    _answers_apart = False
     _empty_remedy = "Use fewer partitions."
 
     # ------------------------------------------------------------ validation
@@ -70,7 +72,7 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
         seeds = range(self.random_state, self.random_state + n_distinct)
         return list(seeds) * (1 if self.distinct_seeds else n_partitions)
 
-    def _validate_estimator(self):
+    def _validate_estimator(self, depth=4):
         estimator = self._member_estimator()
         self._refuse_kind(estimator)
         if any(isinstance(part, FrozenEstimator) for part in parts_of(estimator)):
@@ -79,7 +81,7 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
                 "fitted on rows that an attacker does not touch: it is the same in all members. "
                 "If it has seen training rows, put the unfitted estimator in its place.",
                 CertificateWarning,
-                stacklevel=4,
+                stacklevel=depth,
             )
         return estimator
 
@@ -106,37 +108,45 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
         X, known, (y, groups, *own) = rows_to_fit(self, X, y, groups, *own)
         return X, y, params | dict(zip(by_row, own, strict=True)), groups, known
 
+    def _takes_any(self, X, y):
+        """Say whether any of some rows is kept by :meth:`_rows_to_fit`, or none could be left out."""
+        known = rows_with_form(X)
+        return known is None or bool(known.any())
+
     @property
     def _size_in_words(self):
         return f"n_partitions={self.n_partitions} suggests"
 
     def _sum_up(self, known):
         """Say once what members warned of, which of them failed, and what was left out."""
-        for text, category in summed_up(self._members.notes, len(self.estimators_)):
-            warnings.warn(text, category, stacklevel=4)
-        words = []
-        if self.errors_:
-            words.append(
-                f"The certificate is weaker than {self._size_in_words}: "
-                f"{failures_in_words(self.errors_, len(self.estimators_))}"
-            )
+        left_out = None
         if known is not None:
             partition = self.partition_
             self.partition_ = np.full((len(known), *partition.shape[1:]), -1)
             self.partition_[known] = partition
-            words.append(
+            left_out = (
                 f"{np.count_nonzero(~known)} of {len(known)} rows of X have no canonical form "
                 f"and were left out, the first of them row {known.argmin()}; their partition_ "
                 "is -1."
             )
+        self._say(left_out)
+
+    def _say(self, left_out, depth=5):
+        """Say once what members warned of, which of them failed, and which rows were left out."""
+        for text, category in summed_up(self._members.notes, len(self.estimators_)):
+            warnings.warn(text, category, stacklevel=depth)
+        words = [] if left_out is None else [left_out]
+        if self.errors_:
+            failed = failures_in_words(self.errors_, len(self.estimators_))
+            words.insert(0, f"The certificate is weaker than {self._size_in_words}: {failed}")
         if words:
             category = CertificateWarning if self.errors_ else UserWarning
-            warnings.warn(" ".join(words), category, stacklevel=4)
+            warnings.warn(" ".join(words), category, stacklevel=depth)
 
     def _rows_of_member(self):
         """Return the indices of the rows of every member, before it is cloned for its seeds."""
         order = np.argsort(self.partition_, kind="stable")
-        sizes = np.bincount(self.partition_, minlength=self._n_partitions)
+        sizes = self._sizes_of_partitions()
         rows = np.split(order, np.cumsum(sizes)[:-1])
         if self.spread_ is None:
             return rows
@@ -144,15 +154,19 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
         partitions = np.argsort(self.spread_.ravel(), kind="stable") // degree
         return [np.concatenate([rows[p] for p in own]) for own in partitions.reshape(-1, degree)]
 
-    def _warn_if_empty(self):
-        n_empty = self._n_partitions - len(np.unique(self.partition_))
+    def _sizes_of_partitions(self):
+        return np.bincount(self.partition_, minlength=self._n_partitions)
+
+    def _warn_if_empty(self, sizes=None, depth=4):
+        sizes = self._sizes_of_partitions() if sizes is None else sizes
+        n_empty = np.count_nonzero(sizes == 0)
         if n_empty > self._n_partitions / 4:
             warnings.warn(
                 f"The certificate is weaker than n_partitions={self.n_partitions} suggests: "
                 f"{n_empty} of {self._n_partitions} partitions have no rows, and members without "
                 f"rows abstain. {self._empty_remedy}",
                 CertificateWarning,
-                stacklevel=4,
+                stacklevel=depth,
             )
 
     def _member_params(self, params):
@@ -168,6 +182,10 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
         self._members = members.fit(
             rows, y, partitions, seeds, params, n_jobs=self.n_jobs, verbose=self.verbose
         )
+        self._keep_members(self._members)
+
+    def _keep_members(self, members):
+        self._members = members
         self.estimators_ = self._members.seen_by_users()
         self.errors_ = dict(self._members.errors)
 

@@ -14,7 +14,9 @@ from .._data.training_rows import TrainingRows
 from .._data.validation import MAX_SEED, check_seed
 from .._fits import built_aside
 from ..certificates import threat_cost
+from ..engines import source_of
 from ..hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
+from .apart import fit_apart
 from .base import BasePartitionEnsemble
 
 
@@ -31,7 +33,7 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
         "hasher": [str, callable],
     }
 
-    _default_threat = "insertion_deletion"
+    _default_threat, _answers_apart = "insertion_deletion", True
     _empty_remedy = "Use fewer partitions, or a hasher that spreads rows (or sources) more evenly."
     # Consecutive periods on which a member is trained, and fine partitions for each member.
     spread_degree = 1
@@ -83,6 +85,11 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
         with built_aside(self) as new:
             params = new._member_params(fit_params)
             trusted = _one_of(groups, periods)
+            source = source_of(X, y, trusted, params)
+            if source is not None:
+                _refuse_periods(periods)
+                fit_apart(new, source)
+                return self
             X, y, params, trusted, known = new._rows_to_fit(X, y, params, trusted)
             y = new._take_targets(X, y)
             if periods is None:
@@ -91,18 +98,39 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
             else:
                 kind, seeds = new._partition_by_period(X, trusted)
                 new._warn_if_periods_are_sparse()
-            members = kind(
-                new._validate_estimator(),
-                **new._members_know(),
-                n_seeds=new.n_seeds,
-                memory=new.memory,
-                categorical=categorical_mask(new.categorical_features, X),
-                on_error=new.on_error,
-            )
+            estimator = new._validate_estimator()
             rows = TrainingRows(X, numbers=None if known is None else np.flatnonzero(known))
+            new.partition_sizes_ = new._sizes_of_partitions()
+            members = new._new_members(estimator, X, kind)
             new._fit_members(members, rows, y, seeds, params)
             new._sum_up(known)
         return self
+
+    def _new_members(self, estimator, X, kind):
+        """Return members that are yet to be trained on rows like those of a Table."""
+        return kind(
+            estimator,
+            **self._members_know(),
+            n_seeds=self.n_seeds,
+            memory=self.memory,
+            categorical=categorical_mask(self.categorical_features, X),
+            on_error=self.on_error,
+        )
+
+    # ------------------------------------------------------------ rows that never meet
+
+    def _declare_partitions(self, has_groups):
+        """Set what decides partitions, before any row is seen."""
+        self.periods_, self.spread_ = None, self._draw_spread()
+        self.partitioned_by_ = self._decided_by(resolve_hasher(self.hasher), has_groups)
+
+    def _declare_labels(self):
+        """Set what is known of labels before any is seen; nothing is of targets."""
+
+    def _gather_labels(self, members, whole):
+        """Set the labels that all rows have; targets are not gathered."""
+
+    # ------------------------------------------------------------ partitions
 
     def _partition_by_hash(self, X, y, groups):
         """Assign rows to partitions; return the kind of members and their seeds."""
@@ -168,18 +196,32 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
 
     def _assign_partitions(self, X, y, groups):
         hasher = resolve_hasher(self.hasher)
+        self.partitioned_by_ = self._decided_by(hasher, groups is not None)
         if groups is None:
-            self.partitioned_by_ = "features and label" if uses_labels(hasher) else "features"
             return assign_partitions(hasher, X, y, self._n_partitions, self.n_jobs)
         groups = validate_groups(X, groups)
-        self.partitioned_by_ = "source"
         key = hasher.key if isinstance(hasher, ContentHasher) else None
         return assign_partitions(ContentHasher(key=key), groups, y, self._n_partitions)
+
+    @staticmethod
+    def _decided_by(hasher, has_groups):
+        if has_groups:
+            return "source"
+        return "features and label" if uses_labels(hasher) else "features"
 
     def _operation_cost(self, threat):
         cost = threat_cost(threat or self._default_threat, self.partitioned_by_)
         # A period reaches as many members as are trained on it.
         return cost if self.periods_ is None else cost * self._members.width
+
+
+def _refuse_periods(periods):
+    if periods is not None:
+        raise ValueError(
+            "periods are not taken where rows stay with an engine: which members there are follows "
+            "from the oldest and the newest period of all rows. Fit on an array or on a file that "
+            "is read block by block."
+        )
 
 
 def _one_of(groups, periods):

@@ -14,6 +14,7 @@ from .._data.validation import COMMON_CONSTRAINTS
 from .._jobs import progress
 from .._members import count_votes, first_choices, question_of
 from .._results import certificate_of
+from ..engines import asked_where_rows_are
 from .base import BasePartitionEnsemble
 
 
@@ -48,6 +49,16 @@ class BaseVotingEnsemble(ClassifierMixin, BasePartitionEnsemble):
 
     # ------------------------------------------------------------ votes
 
+    def _form_of(self, method, threat=None, **asked):
+        """Return the tuple in which answers come, or None; their type; and their shape for a row."""
+        label, n_classes = self.classes_.dtype, len(self.classes_)
+        if method == "certify":
+            asked = {"target": None, "top_k": None, **asked}
+            kind = partial(certificate_of, self, threat=threat, **asked)
+            return kind, np.dtype([("y_pred", label), ("radius", np.int64)]), ()
+        shapes = {"predict": (label, ()), "vote_counts": (np.dtype(np.int64), (n_classes,))}
+        return None, *shapes.get(method, (np.dtype(np.float64), (n_classes,)))
+
     def _iter_ballots(self, X):
         if self.aggregation == "run_off":
             return map(first_choices, self._ask(self._members.scores, X))
@@ -75,6 +86,7 @@ class BaseVotingEnsemble(ClassifierMixin, BasePartitionEnsemble):
         check_is_fitted(self)
         return np.concatenate(list(self._iter_ballots(X)))
 
+    @asked_where_rows_are
     def vote_counts(self, X):
         """Return the number of votes for every class.
 
@@ -91,6 +103,7 @@ class BaseVotingEnsemble(ClassifierMixin, BasePartitionEnsemble):
         check_is_fitted(self)
         return np.concatenate(list(self._iter_votes(X)))
 
+    @asked_where_rows_are
     def predict_proba(self, X):
         """Return the share of votes for every class.
 
@@ -114,6 +127,7 @@ class BaseVotingEnsemble(ClassifierMixin, BasePartitionEnsemble):
         """Return class indices, and radii that count what the members' method counts."""
         return self._ask(elect, X, aggregation=self.aggregation, spread=self.spread_)
 
+    @asked_where_rows_are
     def predict(self, X):
         """Return the label that wins the vote; ties go to the smaller label.
 

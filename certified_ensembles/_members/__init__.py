@@ -20,7 +20,7 @@ from .partition import LabelMembers, PartitionMembers
 from .periods import PeriodMembers
 from .questions import question_of
 from .smoothers import SmootherMembers
-from .training import names_by_row
+from .training import Trained, names_by_row
 from .voting import count_votes, first_choices
 from .weighed_labels import WeighedLabels
 from .weighed_targets import WeighedTargets
@@ -35,6 +35,7 @@ __all__ = [
     "PartitionMembers",
     "PeriodMembers",
     "SmootherMembers",
+    "Trained",
     "WeighedLabels",
     "WeighedTargets",
     "count_votes",

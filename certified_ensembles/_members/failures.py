@@ -85,16 +85,18 @@ def training_note(index, estimator, table, y, numbers, is_regression=False):
         Its rows.
     y : ndarray
         Their labels, or targets.
-    numbers : ndarray of int
+    numbers : ndarray of int, or RowNames
         Where its rows stand in X.
     is_regression : bool, default=False
         Whether y holds targets.
     """
-    named = ", ".join(map(str, np.sort(numbers)[:_N_NAMED]))
+    apart = hasattr(numbers, "first")  # rows of several blocks have names of their own
+    some = numbers.first(_N_NAMED) if apart else np.sort(numbers)[:_N_NAMED]
+    named = ", ".join(map(str, some))
     named += ", ..." if len(numbers) > _N_NAMED else ""
     note = (
         f"Raised while training member {index}, estimator={estimator!r}, on its {len(y)} rows "
-        f"({named} of X), "
+        f"({named}{'' if apart else ' of X'}), "
     )
     labels, counts = np.unique(y, return_counts=True)
     if is_regression:
@@ -119,7 +121,7 @@ def _odd_value(table, numbers):
     """Return a sentence about a value that many estimators refuse, or None."""
     missing = table.any_kind(MISSING)
     if missing.any():
-        return f"Row {numbers[missing.argmax()]} of X holds a missing cell."
+        return f"Row {_named(numbers, missing.argmax())} holds a missing cell."
     dense = table.dense
     values = dense if isinstance(dense, np.ndarray) else dense.data
     with np.errstate(invalid="ignore"):
@@ -130,7 +132,11 @@ def _odd_value(table, numbers):
     row = place[0] if values is dense else np.searchsorted(dense.indptr, place[0], "right") - 1
     value = float(values[tuple(place)])
     why = "" if not np.isfinite(value) else ", which single precision does not hold"
-    return f"Row {numbers[row]} of X holds {value!r}{why}."
+    return f"Row {_named(numbers, row)} holds {value!r}{why}."
+
+
+def _named(numbers, row):
+    return numbers[row] if hasattr(numbers, "first") else f"{numbers[row]} of X"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,19 @@
+"""Which engine holds the rows that an ensemble is given."""
+
+from ._dask import DaskRows, cluster_of
+
+
+def source_of(X, y, groups, params):
+    """Return the rows as they lie with an engine; None where they come to the caller.
+
+    Parameters
+    ----------
+    X, y, groups, params
+        As ``fit`` gets them.
+
+    Returns
+    -------
+    source : DaskRows or None
+    """
+    client = cluster_of(X)
+    return None if client is None else DaskRows(client, X, y, groups, params)
