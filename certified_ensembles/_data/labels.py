@@ -59,6 +59,8 @@ def check_labels(labels, name, remedy):
     """
     if not hasattr(labels, "__iter__"):  # what numpy alone can read
         labels = np.asarray(labels)
+    if hasattr(labels, "iloc") and isinstance(labels.dtype, np.dtype):
+        labels = labels.to_numpy()  # cell by cell a series takes long
     places = _missing_places(labels)
     if len(places):
         raise ValueError(

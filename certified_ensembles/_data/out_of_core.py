@@ -23,7 +23,9 @@ def is_dask(X):
     if not hasattr(X, "chunks") or X.ndim < 2 or X.dtype.kind not in "biuf":
         raise TypeError(
             f"X={X!r} is a Dask collection other than an array of numbers with two axes or more: "
-            "pass an array, such as frame.to_dask_array(lengths=True), or compute it first."
+            "pass an array, such as frame.to_dask_array(lengths=True), or compute it first. (With "
+            "a cluster DeepPartitionAggregation and DeepPartitionRegressor take a dataframe as it "
+            "is: make a distributed.Client.)"
         )
     if not all(isinstance(length, numbers.Integral) for length in X.shape):
         raise ValueError("X is a Dask array of unknown shape: call X.compute_chunk_sizes().")

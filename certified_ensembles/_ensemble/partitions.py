@@ -14,7 +14,7 @@ from .._data.training_rows import TrainingRows
 from .._data.validation import MAX_SEED, check_seed
 from .._fits import built_aside
 from ..certificates import threat_cost
-from ..engines import source_of
+from ..engines import FolderRows, source_of
 from ..hashers import ContentHasher, assign_partitions, resolve_hasher, uses_labels
 from .apart import fit_apart
 from .base import BasePartitionEnsemble
@@ -118,6 +118,51 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
         )
 
     # ------------------------------------------------------------ rows that never meet
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_partitions(self, folder, y, *, groups=None, **fit_params):
+        """Train a member on each partition of rows that lie in files by partition.
+
+        No process ever holds more than the rows of some partitions: about 16 MB of files, or
+        one partition if that is more. The fit is that of :meth:`fit` on all rows.
+
+        Parameters
+        ----------
+        folder : str or path
+            Holds Parquet files in folders ``partition=0``, ``partition=1`` and so on, by
+            :func:`~certified_ensembles.engines.partition_numbers`, as
+            :func:`~certified_ensembles.engines.write_partitions` or any engine writes them. All
+            files have the same columns. With ``n_jobs`` every process reads its own partitions.
+        y : str
+            The column of labels, or of targets.
+        groups : str or list of str, default=None
+            The column, or columns, that name the source of a row, by which the files were
+            written.
+        **fit_params : dict
+            Further arguments of the estimator's `fit`: what has an entry a row, such as
+            ``sample_weight``, is named by its column. All other columns are features.
+
+        Returns
+        -------
+        self : object
+            The fitted ensemble. ``partition_`` is None.
+
+        Raises
+        ------
+        ValueError
+            If a row stands in a partition that is not its own (every row is hashed again: in a
+            wrong partition it voids the certificate), or a file is damaged or has other columns.
+            The message names the file, and the row or the column.
+
+        Warns
+        -----
+        CertificateWarning, UserWarning
+            As in :meth:`fit`.
+        """
+        with built_aside(self) as new:
+            params = new._member_params(fit_params)
+            fit_apart(new, FolderRows(folder, y, groups, params, new.n_jobs))
+        return self
 
     def _declare_partitions(self, has_groups):
         """Set what decides partitions, before any row is seen."""

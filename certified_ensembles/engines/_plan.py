@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._data.containers import is_frame, n_rows
+from .._data.containers import n_rows
 from .._data.joined import join_tables
 from .._data.table import Table
 from .._data.training_rows import TrainingRows
 from .._fits import as_of_now
 from .._member_warnings import taking_notes
+from ._blocks import check_block, join_labels
 
 
 class Rows(NamedTuple):
@@ -144,6 +145,8 @@ class FitPlan:
     ----------
     declared : Table
         Without rows: the container and the columns that every block has.
+    dtypes : list of dtype
+        Those of the columns, if they are those of a frame.
     label_type : dtype or None
         What labels are in every block; None where no numpy type says so.
     params : dict
@@ -157,6 +160,7 @@ class FitPlan:
     def __init__(self, ensemble, members, source):
         self.ensemble, self.members = ensemble, members
         self.declared, self.label_type = source.declared, source.label_type
+        self.dtypes = list(source.features.dtypes) if hasattr(source.features, "columns") else []
         self.params, self.names = source.common_params, source.names
         n_partitions, spread = ensemble._n_partitions, ensemble.spread_
         self.width = source.width(n_partitions, 1 if spread is None else spread.shape[1])
@@ -196,7 +200,7 @@ class FitPlan:
         n_given = n_rows(X)
         with _named(self.name_of(block)), taking_notes() as notes:
             rows = layout.cut(X, rest)
-            check_block(self.declared, rows.X)
+            check_block(self.declared, self.dtypes, rows.X)
             ensemble, everything = as_of_now(self.ensemble), np.arange(n_given)
             rows, known = _rows_to_fit(ensemble, rows) if n_given else (None, everything > 0)
             places = everything if known is None else np.flatnonzero(known)
@@ -290,7 +294,7 @@ class FitPlan:
         )
         rows = Rows(
             join_tables(tables),
-            np.concatenate(y),
+            join_labels(y),
             None,
             {name: np.concatenate([own[name] for own in params]) for name in params[0]},
         )
@@ -348,34 +352,6 @@ def _rows_to_fit(ensemble, rows):
             raise
         return None, np.zeros(n_rows(rows.X), dtype=bool)
     return Rows(X, y, groups, params), known
-
-
-def check_block(declared, X):
-    """Refuse a block whose columns, or whose type if it is an array, are others than declared."""
-    if declared.container.kind == "pandas" and not is_frame(X):
-        raise TypeError(f"a {type(X).__name__} came where a dataframe was declared.")
-    if declared.container.kind == "pandas":
-        names, own = list(declared.container.names), list(X.columns)
-        if names == own:
-            return
-        lacking = [name for name in names if name not in own]
-        besides = [name for name in own if name not in names]
-        words = f"it lacks {lacking[:5]}" if lacking else ""
-        words += " and " if lacking and besides else ""
-        words += f"it has {besides[:5]} besides" if besides else ""
-        raise ValueError(
-            f"its columns are not those that were declared: "
-            f"{words or f'they come in another order, {own[:5]}, ...'}. Give every block the "
-            f"{len(names)} columns {names[:5]}, ... in one order, or leave it out."
-        )
-    if declared.container.kind == "array":
-        dtype, shape = declared.dense.dtype, declared.dense.shape[1:]
-        own = (getattr(X, "dtype", None), getattr(X, "shape", ())[1:])
-        if own != (dtype, shape):
-            raise TypeError(
-                f"it came out with dtype {own[0]} and rows of shape {own[1]}, and {dtype} and "
-                f"{shape} were declared: give map_blocks and its like what they return."
-            )
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .._data.labels import check_labels
 from .._members import Trained
+from ._blocks import join_labels
 from ._plan import Summary
 
 
@@ -92,7 +92,7 @@ class Whole:
         """Return the view of every member, those that a fit of one process gives them."""
         known = {}
         views = [v if v is None else known.setdefault(v, v) for v in self._views]
-        some = next(view for view in views if view is not None)
+        some = next(iter(known), None)  # None: nobody could be trained, which is said elsewhere
         if self.plan.declared.is_text or all(view.kinds is None for view in known):
             return [some] * len(views)
         # Among rows of one table, some of which hold words, no view says that all are numbers.
@@ -105,15 +105,5 @@ class Whole:
         return [None if member is None else known[view] for view, member in pairs]
 
     def labels(self):
-        """Return the labels of every partition, and all of them sorted.
-
-        Raises
-        ------
-        ValueError
-            If some are strings and others are not.
-        """
-        different = [own for own in self._labels if len(own)]
-        flat = [label for own in different for label in np.unique(own).tolist()]
-        if any(own.dtype.kind == "O" for own in different):
-            check_labels(list(dict.fromkeys(flat)), "y", "Drop the row, or find out its label.")
-        return self._labels, np.unique(np.concatenate(different))
+        """Return the labels of every partition, and all of them sorted."""
+        return self._labels, np.unique(join_labels([own for own in self._labels if len(own)]))

@@ -1,0 +1,90 @@
+"""What all blocks of rows must agree on, since nobody sees them side by side."""
+
+import numpy as np
+
+from .._data.containers import is_frame
+
+# What dask calls the one level of a category whose levels it does not know.
+_UNKNOWN = "__UNKNOWN_CATEGORIES__"
+
+
+def join_labels(parts):
+    """Return the labels of several blocks as one array, or raise if their types differ."""
+    types = {part.dtype.kind if part.dtype.kind in "US" else part.dtype.str for part in parts}
+    if len(types) > 1:
+        words = ", ".join(sorted({str(part.dtype) for part in parts}))
+        raise TypeError(
+            f"y holds labels of different types in different blocks ({words}), which have no order "
+            "among each other: convert the column to one type before."
+        )
+    return np.concatenate(parts)
+
+
+def check_block(declared, dtypes, X):
+    """Refuse a block whose columns, or whose type if it is an array, are others than declared.
+
+    Parameters
+    ----------
+    declared : Table
+        Without rows.
+    dtypes : list of dtype
+        Of the columns of a frame.
+    X : rows
+    """
+    if declared.container.kind == "pandas":
+        _check_columns(list(declared.container.names), X)
+        for place, dtype in enumerate(dtypes):
+            _check_text(dtype, X.iloc[:, place])
+    if declared.container.kind == "array":
+        dtype, shape = declared.dense.dtype, declared.dense.shape[1:]
+        own = (getattr(X, "dtype", None), getattr(X, "shape", ())[1:])
+        if own != (dtype, shape):
+            raise TypeError(
+                f"it came out with dtype {own[0]} and rows of shape {own[1]}, and {dtype} and "
+                f"{shape} were declared: give map_blocks and its like what they return."
+            )
+
+
+def _check_columns(names, X):
+    if not is_frame(X):
+        raise TypeError(f"a {type(X).__name__} came where a dataframe was declared.")
+    own = list(X.columns)
+    if names == own:
+        return
+    lacking = [name for name in names if name not in own]
+    besides = [name for name in own if name not in names]
+    words = f"it lacks {lacking[:5]}" if lacking else ""
+    words += " and " if lacking and besides else ""
+    words += f"it has {besides[:5]} besides" if besides else ""
+    raise ValueError(
+        "its columns are not those that were declared: "
+        f"{words or f'they come in another order, {own[:5]}, ...'}. Give every block the "
+        f"{len(names)} columns {names[:5]}, ... in one order, or leave it out."
+    )
+
+
+def _check_text(declared, column):
+    """Refuse texts where none were declared, and the reverse; objects are looked at by cells.
+
+    Engines spell numbers out where one cell of a block is a text. So one hostile cell would change
+    the values of the rows beside it, and with these their partitions.
+    """
+    own = _kind_of(column.dtype)
+    if {_kind_of(declared), own} != {"text", "other"} or column.isna().all():
+        return
+    raise TypeError(
+        f"column {column.name!r} has the type {column.dtype}, and {declared} was declared: where a "
+        "block spells its numbers out as texts, these are other values. Write it in one type. "
+        "(Dask makes texts of a column in which one cell is one, unless its configuration has "
+        '"dataframe.convert-string": False; then such a row is a matter of its member.)'
+    )
+
+
+def _kind_of(dtype):
+    if hasattr(dtype, "categories"):
+        levels = dtype.categories
+        known = levels is not None and _UNKNOWN not in levels
+        return _kind_of(levels.dtype) if known else "other"
+    if isinstance(dtype, np.dtype):
+        return "open" if dtype.kind == "O" else "other"
+    return "text" if "str" in str(dtype).lower() else "other"
