@@ -102,9 +102,12 @@ class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
     errors_ : dict of int to Exception
         Why members could not be trained, by their place in `estimators_`; without any but for
         ``on_error="abstain"``.
-    partition_ : ndarray of shape (n_train,), int64
+    partition_ : ndarray of shape (n_train,), int64, or None
         The (fine) partition of every training row, in the order given to :meth:`fit`;
-        -1 for a row that was left out (see `on_error`).
+        -1 for a row that was left out (see `on_error`). None where rows stayed with an engine: on
+        a cluster of Dask, or in files by partition.
+    partition_sizes_ : ndarray of shape (n_partitions * spread_degree,), int64
+        The number of training rows of every (fine) partition, or period.
     periods_ : ndarray of shape (n_periods,), int64, or None
         After ``fit(..., periods=...)`` the period of each member, rising: all from the oldest to
         the newest one with rows. Members of periods without rows abstain. (A stretch without

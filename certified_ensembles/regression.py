@@ -78,9 +78,12 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
     errors_ : dict of int to Exception
         Why members could not be trained, by their place in `estimators_`; without any but for
         ``on_error="abstain"``.
-    partition_ : ndarray of shape (n_train,), int64
+    partition_ : ndarray of shape (n_train,), int64, or None
         The partition of every training row, in the order given to :meth:`fit`; -1 for a row that
-        was left out (see `on_error`).
+        was left out (see `on_error`). None where rows stayed with an engine, as in
+        :class:`~certified_ensembles.DeepPartitionAggregation`.
+    partition_sizes_ : ndarray of shape (n_partitions,), int64
+        The number of training rows of every partition, or period.
     periods_ : ndarray of shape (n_periods,), int64, or None
         After ``fit(..., periods=...)`` the period of each member, rising, as in
         :class:`~certified_ensembles.DeepPartitionAggregation`.
@@ -204,9 +207,7 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
         return {}
 
     def _form_of(self, method, *args, threat=None, **asked):
-        """Return the tuple in which answers come, or None; their type; and their shape for a row."""
-        asked = {"lower": None, "upper": None, **dict(zip(["tolerance"], args, strict=False)), **asked}
-        certificate = partial(certificate_of, self, threat=threat, **asked)
+        """Return the tuple in which answers come, or None; their type; their shape for a row."""
         fields = {
             "certify": (certificate, [("y_pred", float), ("radius", np.int64)]),
             "certify_interval": (

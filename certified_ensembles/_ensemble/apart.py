@@ -1,4 +1,4 @@
-"""A fit on rows that stay where they are: what is declared before, and what is put together after."""
+"""A fit on rows that stay where they are: declared before, put together after."""
 
 import warnings
 

@@ -109,7 +109,7 @@ class BasePartitionEnsemble(OneFitMixin, MetaEstimatorMixin, BaseEstimator):
         return X, y, params | dict(zip(by_row, own, strict=True)), groups, known
 
     def _takes_any(self, X, y):
-        """Say whether any of some rows is kept by :meth:`_rows_to_fit`, or none could be left out."""
+        """Say whether any of some rows has a form; also where that is not about single rows."""
         known = rows_with_form(X)
         return known is None or bool(known.any())
 

@@ -47,9 +47,13 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
         ----------
         X : array-like, sparse matrix, dataframe or sequence of str
             Training rows, n_train of them: an array of any rank (images keep their shape and
-            type), a CSR matrix, a pandas or polars dataframe, or a sequence of strings.
-        y : array-like of shape (n_train,)
-            Labels: strings, integers or booleans. Of a regressor: finite numbers.
+            type), a CSR matrix, a pandas or polars dataframe, or a sequence of strings. Under a
+            `distributed.Client` also a Dask DataFrame, Series of texts or Array, whose rows then
+            stay on the workers (see Notes).
+        y : array-like of shape (n_train,), or str
+            Labels: strings, integers or booleans. Of a regressor: finite numbers. Of a Dask
+            DataFrame the name of a column, or a Dask Series with the same blocks; so are `groups`
+            and arguments of the estimator's `fit` with an entry for each row.
         groups : array-like of shape (n_train,), default=None
             The source of every row (its sender, annotator, vendor, day), if it can be trusted:
             all rows of a source go to one partition, and a radius counts sources.
@@ -81,6 +85,15 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
             or weaker than it looks (partitions without rows, members that abstain).
         UserWarning
             If rows were left out. Warnings of members come once for each category.
+
+        Notes
+        -----
+        Rows of a Dask collection are checked and hashed in their own blocks, shuffled by
+        partition, and trained on where they arrive. What comes back is the members, the labels
+        seen and the sizes of the partitions; ``partition_`` is None, however many rows there are
+        (``X.map_partitions(partition_numbers, n_partitions)`` is it, lazily). Members, votes and
+        radii are those of one process, to the bit. A block with other columns, or with a type in
+        which one cell has changed others, is refused by its number. `periods` are refused.
         """
         with built_aside(self) as new:
             params = new._member_params(fit_params)
@@ -263,9 +276,9 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
 def _refuse_periods(periods):
     if periods is not None:
         raise ValueError(
-            "periods are not taken where rows stay with an engine: which members there are follows "
-            "from the oldest and the newest period of all rows. Fit on an array or on a file that "
-            "is read block by block."
+            "periods are not taken where rows stay with an engine: which members there are "
+            "follows from the oldest and the newest period of all rows. Fit on an array, or on a "
+            "file that is read block by block."
         )
 
 

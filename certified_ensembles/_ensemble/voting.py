@@ -50,7 +50,7 @@ class BaseVotingEnsemble(ClassifierMixin, BasePartitionEnsemble):
     # ------------------------------------------------------------ votes
 
     def _form_of(self, method, threat=None, **asked):
-        """Return the tuple in which answers come, or None; their type; and their shape for a row."""
+        """Return the tuple in which answers come, or None; their type; their shape for a row."""
         label, n_classes = self.classes_.dtype, len(self.classes_)
         if method == "certify":
             asked = {"target": None, "top_k": None, **asked}

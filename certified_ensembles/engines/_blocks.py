@@ -6,6 +6,8 @@ from .._data.containers import is_frame
 
 # What dask calls the one level of a category whose levels it does not know.
 _UNKNOWN = "__UNKNOWN_CATEGORIES__"
+# From here on a double no longer tells neighbouring integers apart.
+_EXACT = 2.0**53
 
 
 def join_labels(parts):
@@ -14,27 +16,33 @@ def join_labels(parts):
     if len(types) > 1:
         words = ", ".join(sorted({str(part.dtype) for part in parts}))
         raise TypeError(
-            f"y holds labels of different types in different blocks ({words}), which have no order "
-            "among each other: convert the column to one type before."
+            f"y holds labels of different types in different blocks ({words}): they have no order "
+            "among each other. Convert the column to one type before."
         )
     return np.concatenate(parts)
 
 
-def check_block(declared, dtypes, X):
-    """Refuse a block whose columns, or whose type if it is an array, are others than declared.
+def check_block(declared, dtypes, rows):
+    """Refuse a block that is not what was declared: other columns, or other types of them.
 
     Parameters
     ----------
     declared : Table
         Without rows.
-    dtypes : list of dtype
-        Of the columns of a frame.
-    X : rows
+    dtypes : dict of str to list of dtype
+        Of the columns of "X", of "groups" and of the arguments of ``fit``, where these are columns
+        of frames.
+    rows : Rows
     """
+    X = rows.X
     if declared.container.kind == "pandas":
         _check_columns(list(declared.container.names), X)
-        for place, dtype in enumerate(dtypes):
-            _check_text(dtype, X.iloc[:, place])
+    for name, values in {"X": X, "groups": rows.groups, **rows.params}.items():
+        if not hasattr(values, "iloc"):
+            continue
+        for place, pair in enumerate(zip(dtypes.get(name, ()), types_of(values), strict=False)):
+            if pair[0] != pair[1]:
+                _check_type(pair[0], values if values.ndim == 1 else values.iloc[:, place])
     if declared.container.kind == "array":
         dtype, shape = declared.dense.dtype, declared.dense.shape[1:]
         own = (getattr(X, "dtype", None), getattr(X, "shape", ())[1:])
@@ -43,6 +51,13 @@ def check_block(declared, dtypes, X):
                 f"it came out with dtype {own[0]} and rows of shape {own[1]}, and {dtype} and "
                 f"{shape} were declared: give map_blocks and its like what they return."
             )
+
+
+def types_of(values):
+    """Return the types of the columns of a frame or a series; none of anything else."""
+    if not hasattr(values, "divisions") and not hasattr(values, "iloc"):
+        return []
+    return [values.dtype] if values.ndim == 1 else list(values.dtypes)
 
 
 def _check_columns(names, X):
@@ -63,21 +78,31 @@ def _check_columns(names, X):
     )
 
 
-def _check_text(declared, column):
-    """Refuse texts where none were declared, and the reverse; objects are looked at by cells.
+def _check_type(declared, column):
+    """Refuse a type in which one cell has changed the values of the rows beside it.
 
-    Engines spell numbers out where one cell of a block is a text. So one hostile cell would change
-    the values of the rows beside it, and with these their partitions.
+    Engines spell numbers out where one cell of a block is a text, and round large integers where
+    one is missing. So whoever brings one hostile cell would choose other values, and with them
+    other partitions, for the rows beside it. Objects are looked at cell by cell.
     """
     own = _kind_of(column.dtype)
-    if {_kind_of(declared), own} != {"text", "other"} or column.isna().all():
-        return
-    raise TypeError(
-        f"column {column.name!r} has the type {column.dtype}, and {declared} was declared: where a "
-        "block spells its numbers out as texts, these are other values. Write it in one type. "
-        "(Dask makes texts of a column in which one cell is one, unless its configuration has "
-        '"dataframe.convert-string": False; then such a row is a matter of its member.)'
-    )
+    if {_kind_of(declared), own} == {"text", "other"} and not column.isna().all():
+        raise TypeError(
+            f"column {column.name!r} has the type {column.dtype}, and {declared} was declared: "
+            "where a block spells its numbers out as texts, these are other values. Write it in "
+            "one type. (Dask makes texts of a column in which one cell is one, unless its "
+            'configuration has "dataframe.convert-string": False; then such a row is a matter of '
+            "its member.)"
+        )
+    if getattr(declared, "kind", "O") in "iu" and getattr(column.dtype, "kind", "O") == "f":
+        largest = np.nanmax(np.abs(column.to_numpy(np.float64, na_value=np.nan)), initial=0.0)
+        if largest >= _EXACT:
+            raise TypeError(
+                f"column {column.name!r} has the type {column.dtype}, and {declared} was "
+                f"declared: its integers, up to {largest:.3g}, are rounded, because one of its "
+                "cells is missing. Read it in a type that knows missing integers, such as by "
+                'dtype_backend="pyarrow", or as text.'
+            )
 
 
 def _kind_of(dtype):

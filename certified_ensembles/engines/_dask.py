@@ -1,4 +1,4 @@
-"""Rows of a Dask collection: hashed in their blocks, shuffled by bucket, trained where they arrive."""
+"""Rows of a Dask collection: hashed in their blocks, shuffled, trained where they arrive."""
 
 import functools
 import importlib
@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._data.table import Container, Table
 from .._fits import as_of_now
+from ._blocks import types_of
 from ._layout import Layout, check_common, declared_frame
 from ._plan import Rows, Summary
 
@@ -50,6 +51,8 @@ class DaskRows:
     common_params : dict
         Arguments of the estimator's ``fit`` without an entry for each row.
     has_groups : bool
+    dtypes : dict of str to list of dtype
+        Of columns, by what they are for.
     names : None
         What messages call the blocks: by their numbers.
     """
@@ -80,6 +83,11 @@ class DaskRows:
             self.declared = Table(np.empty((0, *shape), X.dtype), Container("array"))
             self.features = np.zeros((1, *shape), X.dtype)
         self.label_type = labels.dtype if isinstance(labels.dtype, np.dtype) else None
+        meta = self._layout.cut(X._meta) if is_dask_frame(X) else Rows(None, None)
+        collections = {"X": meta.X, "groups": meta.groups, **meta.params, **self._params}
+        if "groups" in self._others:
+            collections["groups"] = self._others["groups"]
+        self.dtypes = {name: types_of(values) for name, values in collections.items()}
 
     def _aligned(self, name, values):
         """Return what has an entry a row as a collection with the blocks of X."""
@@ -125,7 +133,7 @@ class DaskRows:
         return shared, wire.shuffle("output", **how)
 
     def train(self, plan):
-        """Yield a `TrainedPart` for every bucket that has rows, and the `Summary` of all blocks."""
+        """Yield a `TrainedPart` for every bucket with rows, and the `Summary` of all blocks."""
         shared, wire = self.shuffled(plan)
         train = importlib.import_module("dask").delayed(_train_buckets, pure=False)
         futures = self._client.compute([train(shared, part) for part in wire.to_delayed()])
@@ -260,7 +268,7 @@ def whole_rows(X):
 
 # ---------------------------------------------------------------- answers
 
-# The members of an ensemble on the workers of a cluster, for as long as somebody has that ensemble.
+# The members of an ensemble on the workers of clusters, as long as somebody has that ensemble.
 _SENT = weakref.WeakKeyDictionary()
 
 
@@ -294,7 +302,7 @@ def answers_of_blocks(client, ensemble, method, X, args, how):
     for name in ("_members", "estimators_", "errors_"):
         vars(shell).pop(name, None)
     shell.n_jobs, shell.memory, shell.verbose = 1, None, 0
-    # An argument by itself: dask looks into lists and dicts for its own, and names it by its bytes.
+    # In one object, into which dask does not look.
     task = functools.partial(_ask_block, _Kept((shell, method, args, how)), dtype, shape)
     token = f"{method}-{uuid.uuid4().hex}"
     if is_dask_frame(X):

@@ -1,6 +1,7 @@
-"""Rows in files by partition, such as any engine writes: members trained one partition at a time."""
+"""Rows in files by partition, which any engine may write: trained one partition at a time."""
 
 import importlib
+import itertools
 import os
 import re
 
@@ -8,8 +9,8 @@ import numpy as np
 
 from .._data.joined import join_tables
 from .._jobs import in_turn, workers_may_stop
+from ._blocks import join_labels, types_of
 from ._layout import Layout, check_common, declared_frame
-from ._blocks import join_labels
 from ._plan import RowNames, Rows, Summary
 
 PARTITION = "partition"
@@ -30,7 +31,7 @@ class FolderRows:
 
     Attributes
     ----------
-    declared, features, label_type, common_params, has_groups
+    declared, features, dtypes, label_type, common_params, has_groups
         As of `DaskRows`, by the first file.
     names : list of str
         What messages call the files.
@@ -39,21 +40,25 @@ class FolderRows:
     def __init__(self, folder, y, groups, params, n_jobs):
         self._folder, self._n_jobs, self.has_groups = os.fspath(folder), n_jobs, groups is not None
         self._files = _files_by_partition(self._folder)
-        self._number = {path: i for i, path in enumerate(sum(self._files.values(), []))}
+        self._number = {path: i for i, path in enumerate(itertools.chain(*self._files.values()))}
         self.names = [f"file {os.path.relpath(path, self._folder)}" for path in self._number]
         first = next(iter(self._number))
         meta = _frame_of(_read(first, self.names[0], schema=True).empty_table())
         for what, value in {"y": y, "groups": groups}.items():
             if not isinstance(value, str | list | None):
                 raise TypeError(
-                    f"{what} is a {type(value).__name__}: name a column of the files in {folder!r}."
+                    f"{what} is a {type(value).__name__}: name a column of the files in "
+                    f"{self._folder!r}."
                 )
         self._layout, rest = Layout.of(meta.columns, y, groups, params)
         if self._layout.y is None:
             raise ValueError(f"y={y!r} must name the column of labels in the files.")
         self.common_params = rest.params
         check_common(self.common_params)
-        self.features = self._layout.cut(meta).X
+        own = self._layout.cut(meta)
+        columns = {"X": own.X, "groups": own.groups, **own.params}
+        self.dtypes = {name: types_of(values) for name, values in columns.items()}
+        self.features = own.X
         self.declared, labels = declared_frame(self.features), meta[y]
         self.label_type = labels.dtype if isinstance(labels.dtype, np.dtype) else None
 

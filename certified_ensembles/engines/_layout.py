@@ -1,4 +1,4 @@
-"""Where labels, sources and weights stand: in columns of the rows, or in collections of their own."""
+"""Where labels, sources and weights stand: in columns of the rows, or by themselves."""
 
 from typing import Any, NamedTuple
 
@@ -103,6 +103,6 @@ def check_common(params):
     for name, value in params.items():
         if hasattr(value, "__len__") and not isinstance(value, str | bytes | dict):
             raise TypeError(
-                f"{name} is a {type(value).__name__} in memory, and rows never meet: pass the name "
-                "of a column of X, or, with Dask, a collection with the blocks of X."
+                f"{name} is a {type(value).__name__} in memory, and rows never meet: pass the "
+                "name of a column of X, or, with Dask, a collection with the blocks of X."
             )

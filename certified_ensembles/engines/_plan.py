@@ -1,14 +1,14 @@
-"""A fit whose rows never meet: what is done with a block of rows, and with those of some partitions.
+"""A fit whose rows never meet: what is done with a block of rows, and with some partitions.
 
-Nothing here knows an engine. A `FitPlan` travels to whoever holds rows. It cuts a block of them into
-pieces, by the very functions with which a fit of one process checks, hashes and labels all rows;
-whoever has all pieces of some partitions gets their members trained, again by the functions of one
-process. A piece is bytes, so that no engine can change a cell on the way: what was hashed is what is
-trained on.
+Nothing here knows an engine. A `FitPlan` travels to whoever holds rows. It cuts a block of them
+into pieces, by the very functions with which a fit of one process checks, hashes and labels all
+rows. Whoever has all pieces of some partitions gets their members trained, again by the functions
+of one process. A piece is bytes, so that no engine can change a cell on the way: what was hashed is
+what is trained on.
 
-The types of a whole table are unknown here, and nobody needs them: a row is its values, and a member
-looks at its own rows. What every row must agree on (the columns, the types of an array and of
-labels) is declared before, and a block that disagrees is refused.
+The types of a whole table are unknown here, and nobody needs them: a row is its values, and a
+member looks at its own rows. What every row must agree on (the columns, the types of an array and
+of labels) is declared before, and a block that disagrees is refused.
 """
 
 import contextlib
@@ -145,8 +145,8 @@ class FitPlan:
     ----------
     declared : Table
         Without rows: the container and the columns that every block has.
-    dtypes : list of dtype
-        Those of the columns, if they are those of a frame.
+    dtypes : dict of str to list of dtype
+        As :func:`check_block` takes them.
     label_type : dtype or None
         What labels are in every block; None where no numpy type says so.
     params : dict
@@ -160,8 +160,7 @@ class FitPlan:
     def __init__(self, ensemble, members, source):
         self.ensemble, self.members = ensemble, members
         self.declared, self.label_type = source.declared, source.label_type
-        self.dtypes = list(source.features.dtypes) if hasattr(source.features, "columns") else []
-        self.params, self.names = source.common_params, source.names
+        self.params, self.names, self.dtypes = source.common_params, source.names, source.dtypes
         n_partitions, spread = ensemble._n_partitions, ensemble.spread_
         self.width = source.width(n_partitions, 1 if spread is None else spread.shape[1])
         self.seeds = ensemble._validate_seeds(n_partitions)
@@ -200,7 +199,7 @@ class FitPlan:
         n_given = n_rows(X)
         with _named(self.name_of(block)), taking_notes() as notes:
             rows = layout.cut(X, rest)
-            check_block(self.declared, self.dtypes, rows.X)
+            check_block(self.declared, self.dtypes, rows)
             ensemble, everything = as_of_now(self.ensemble), np.arange(n_given)
             rows, known = _rows_to_fit(ensemble, rows) if n_given else (None, everything > 0)
             places = everything if known is None else np.flatnonzero(known)
@@ -342,7 +341,7 @@ class FitPlan:
 
 
 def _rows_to_fit(ensemble, rows):
-    """Return the rows of a block that have a canonical form, None if none has, and which these are."""
+    """Return the rows of a block with a canonical form, None if none has one; and which have."""
     try:
         X, y, params, groups, known = ensemble._rows_to_fit(
             rows.X, rows.y, rows.params, rows.groups

@@ -185,7 +185,7 @@ def _checked_names(words, table, names, besides):
 
 
 def _batches(rows):
-    """Yield ``(words, table)``: some rows at a time as a table of Arrow, and where they are from."""
+    """Yield ``(words, table)``: where some rows are from, and these as a table of Arrow."""
     arrow = importlib.import_module("pyarrow")
     if isinstance(rows, str | os.PathLike):
         parquet = importlib.import_module("pyarrow.parquet")

@@ -231,6 +231,27 @@ def test_a_block_with_other_columns_is_refused_by_name(change, message):
             fit_apart(dpa(on_error=on_error), source)
 
 
+def test_types_in_which_one_cell_changed_its_neighbours_are_refused():
+    frame, y = mixed_frame()
+    frame["who"] = np.arange(len(frame)) % 50
+    changes = {
+        "number": (lambda c: c.astype(str).astype("str"), "'number' has the type str"),
+        "level": (lambda c: c.astype(object).map({"x": 1, "y": 2}), "'level' has the type int64"),
+        "who": (lambda c: c.astype(str).astype("str"), "'who' has the type str"),
+        "huge": (lambda c: c.astype(float), "'huge' has the type float64.*9.01e"),
+    }
+    for name, (change, message) in changes.items():
+        source = InBlocks(frame, y, "who")
+        block, rest = source.blocks[2]
+        source.blocks[2] = block.assign(**{name: change(block[name])}), rest
+        with pytest.raises(TypeError, match=f"Block 2 of X: column {message}"):
+            fit_apart(encoder(on_error="abstain"), source)
+    source = InBlocks(frame, y, "who")
+    block, rest = source.blocks[2]
+    source.blocks[2] = block.assign(huge=block["huge"].astype(object)), rest
+    fit_apart(encoder(), source)
+
+
 def test_labels_of_another_type_are_refused():
     source = InBlocks(FRAME, Y)
     block, rest = source.blocks[1]

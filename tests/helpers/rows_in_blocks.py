@@ -5,6 +5,7 @@ import numpy as np
 from certified_ensembles._data.table import Container, Table
 from certified_ensembles._ensemble.apart import fit_apart
 from certified_ensembles._fits import built_aside
+from certified_ensembles.engines._blocks import types_of
 from certified_ensembles.engines._layout import Layout, declared_frame
 from certified_ensembles.engines._plan import Rows
 
@@ -40,6 +41,9 @@ class InBlocks:
         else:
             self.features = np.zeros((1, *X.shape[1:]), X.dtype)
             self.declared = Table(self.features[:0], Container("array"))
+        own = self.layout.cut(X.iloc[:0]) if hasattr(X, "iloc") else Rows(None, None)
+        columns = {"X": own.X, "groups": own.groups, **own.params}
+        self.dtypes = {name: types_of(values) for name, values in columns.items()}
         labels = np.asarray(X[y] if isinstance(y, str) else y)
         self.label_type = labels.dtype
 
