@@ -104,8 +104,8 @@ class DeepPartitionAggregation(BaseVotingEnsemble, BaseRowPartitionEnsemble):
         ``on_error="abstain"``.
     partition_ : ndarray of shape (n_train,), int64, or None
         The (fine) partition of every training row, in the order given to :meth:`fit`;
-        -1 for a row that was left out (see `on_error`). None where rows stayed with an engine: on
-        a cluster of Dask, or in files by partition.
+        -1 for a row that was left out (see `on_error`). None where rows stayed with an engine
+        (Dask, Ray Data, files by partition).
     partition_sizes_ : ndarray of shape (n_partitions * spread_degree,), int64
         The number of training rows of every (fine) partition, or period.
     periods_ : ndarray of shape (n_periods,), int64, or None

@@ -48,12 +48,12 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
         X : array-like, sparse matrix, dataframe or sequence of str
             Training rows, n_train of them: an array of any rank (images keep their shape and
             type), a CSR matrix, a pandas or polars dataframe, or a sequence of strings. Under a
-            `distributed.Client` also a Dask DataFrame, Series of texts or Array, whose rows then
-            stay on the workers (see Notes).
+            `distributed.Client` also a Dask DataFrame, Series of texts or Array, and a Dataset of
+            Ray Data: their rows stay on the workers (see Notes).
         y : array-like of shape (n_train,), or str
             Labels: strings, integers or booleans. Of a regressor: finite numbers. Of a Dask
-            DataFrame the name of a column, or a Dask Series with the same blocks; so are `groups`
-            and arguments of the estimator's `fit` with an entry for each row.
+            DataFrame or a Dataset the name of a column, or with Dask a Series with the same
+            blocks; so are `groups` and arguments of the estimator's `fit` with an entry a row.
         groups : array-like of shape (n_train,), default=None
             The source of every row (its sender, annotator, vendor, day), if it can be trusted:
             all rows of a source go to one partition, and a radius counts sources.
@@ -88,8 +88,8 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
 
         Notes
         -----
-        Rows of a Dask collection are checked and hashed in their own blocks, shuffled by
-        partition, and trained on where they arrive. What comes back is the members, the labels
+        Rows of a Dask collection, or of a Dataset, are checked and hashed in their own blocks,
+        shuffled by partition, and trained on where they arrive. What comes back is the members, the labels
         seen and the sizes of the partitions; ``partition_`` is None, however many rows there are
         (``X.map_partitions(partition_numbers, n_partitions)`` is it, lazily). Members, votes and
         radii are those of one process, to the bit. A block with other columns, or with a type in

@@ -43,7 +43,7 @@ class FolderRows:
         self._number = {path: i for i, path in enumerate(itertools.chain(*self._files.values()))}
         self.names = [f"file {os.path.relpath(path, self._folder)}" for path in self._number]
         first = next(iter(self._number))
-        meta = _frame_of(_read(first, self.names[0], schema=True).empty_table())
+        meta = frame_of(_read(first, self.names[0], schema=True).empty_table())
         for what, value in {"y": y, "groups": groups}.items():
             if not isinstance(value, str | list | None):
                 raise TypeError(
@@ -119,7 +119,7 @@ def _train_bucket(plan, layout, bucket, files):
     """Return the members of a bucket, and the summary of its files."""
     parts, whole = [], Summary()
     for partition, number, path, counts in files:
-        frame = _frame_of(_read(path, plan.name_of(number)))
+        frame = frame_of(_read(path, plan.name_of(number)))
         rows, own, places, summary = plan.checked(number, layout, frame)
         odd = np.flatnonzero(own != partition)
         if len(odd):
@@ -164,7 +164,7 @@ def _read(path, name, schema=False):
         ) from error
 
 
-def _frame_of(table):
+def frame_of(table):
     """Return a table of Arrow as a frame in which no cell's value hangs on the cells beside it."""
     if PARTITION in table.column_names:  # some engines write it into the files as well
         table = table.drop_columns(PARTITION)

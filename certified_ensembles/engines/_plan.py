@@ -3,8 +3,8 @@
 Nothing here knows an engine. A `FitPlan` travels to whoever holds rows. It cuts a block of them
 into pieces, by the very functions with which a fit of one process checks, hashes and labels all
 rows. Whoever has all pieces of some partitions gets their members trained, again by the functions
-of one process. A piece is bytes, so that no engine can change a cell on the way: what was hashed is
-what is trained on.
+of one process. A piece is bytes, so that no engine can change a cell on the way: what was hashed
+is what is trained on.
 
 The types of a whole table are unknown here, and nobody needs them: a row is its values, and a
 member looks at its own rows. What every row must agree on (the columns, the types of an array and
@@ -172,7 +172,9 @@ class FitPlan:
 
     def name_of(self, block):
         """Return a block in words."""
-        return f"block {block} of X" if self.names is None else self.names[block]
+        if self.names is not None:
+            return self.names[block]
+        return f"block {block} of X" if block >= 0 else "a block of X"
 
     # ------------------------------------------------------------ a block of rows
 

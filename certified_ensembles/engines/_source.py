@@ -1,6 +1,7 @@
 """Which engine holds the rows that an ensemble is given."""
 
 from ._dask import DaskRows, cluster_of
+from ._ray import RayRows, is_dataset
 
 
 def source_of(X, y, groups, params):
@@ -13,7 +14,9 @@ def source_of(X, y, groups, params):
 
     Returns
     -------
-    source : DaskRows or None
+    source : DaskRows, RayRows or None
     """
+    if is_dataset(X):
+        return RayRows(X, y, groups, params)
     client = cluster_of(X)
     return None if client is None else DaskRows(client, X, y, groups, params)

@@ -9,7 +9,7 @@ import numpy as np
 from .._data.containers import as_table
 from .._data.labels import validate_groups
 from ..hashers import ContentHasher, assign_partitions, resolve_hasher
-from ._folder import PARTITION, _frame_of
+from ._folder import PARTITION, frame_of
 from ._layout import Layout
 
 # Rows that wait for being written, in bytes; and rows read at once.
@@ -148,7 +148,7 @@ def write_partitions(
     for words, table in _batches(rows):
         layout, _ = Layout.of(table.column_names, y, groups, {name: name for name in besides})
         names = _checked_names(words, table, names, besides)
-        frame = _frame_of(table)
+        frame = frame_of(table)
         own = layout.cut(frame)
         writer.add(
             table,

@@ -89,6 +89,11 @@ def test_labels_sources_and_weights_are_columns_or_series(client):
     assert_same(mine, other)
 
 
+def test_a_bar_counts_members(client, capfd):
+    dpa(verbose=1).fit(in_blocks(LABELLED), "label")
+    assert "12/12" in capfd.readouterr().err
+
+
 def test_what_comes_of_one_source_is_read_once(client, tmp_path):
     def read(i, folder):
         (Path(folder) / f"{i}-{os.urandom(4).hex()}").touch()
@@ -282,15 +287,6 @@ def test_an_error_in_one_bucket_ends_the_work_of_the_others(client):
 # ---------------------------------------------------------------- workers that die
 
 
-def once(folder, name):
-    """Say whether this is the first time, in whatever process."""
-    try:
-        (Path(folder) / name).touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
-
-
 def kills_when_trained(folder):
     class Kills(ClassifierMixin, BaseEstimator):  # inside: workers cannot import this module
         def __init__(self, folder=None, caller=None):
@@ -404,3 +400,12 @@ def test_a_fit_that_was_killed_resumes_from_its_cache(client, tmp_path):
     clf.fit(rows, "label")
     assert len(list((tmp_path / "calls").iterdir())) == 1 + 12 - kept
     assert_same(clf, dpa(GaussianNB()).fit(FRAME, Y[:400]))
+
+
+def test_the_number_of_workers_changes_nothing(client):
+    # Seconds: workers are started and stopped.
+    other = dpa().fit(FRAME, Y[:400])
+    for n_workers in (1, 3, 2):
+        client.cluster.scale(n_workers)
+        client.wait_for_workers(n_workers, timeout=60)
+        assert_same(dpa().fit(in_blocks(LABELLED, 6, n_workers), "label"), other)

@@ -381,7 +381,7 @@ def test_every_public_estimator_and_method_is_asked_here():
     found = set(public_estimators())
     assert len(found) > 10
     assert found == set(asked)
-    settings = {"fit", "get_metadata_routing"}
+    settings = {"fit", "fit_partitions", "get_metadata_routing"}
     of_all_maps = {"transform", "fit_transform", "get_feature_names_out"}
     for cls in found:
         public = {
