@@ -89,11 +89,15 @@ class BaseRowPartitionEnsemble(BasePartitionEnsemble):
         Notes
         -----
         Rows of a Dask collection, or of a Dataset, are checked and hashed in their own blocks,
-        shuffled by partition, and trained on where they arrive. What comes back is the members, the labels
-        seen and the sizes of the partitions; ``partition_`` is None, however many rows there are
-        (``X.map_partitions(partition_numbers, n_partitions)`` is it, lazily). Members, votes and
-        radii are those of one process, to the bit. A block with other columns, or with a type in
-        which one cell has changed others, is refused by its number. `periods` are refused.
+        shuffled by partition, and trained on where they arrive. What comes back is the members,
+        the labels seen and the sizes of the partitions; ``partition_`` is None, however many rows
+        there are (``X.map_partitions(partition_numbers, n_partitions)`` is it, lazily). Members,
+        votes and radii are those of one process, to the bit. A block with other columns, or with
+        a type in which one cell has changed others, is refused by its number (Ray's blocks have
+        none). `periods` are refused.
+
+        Methods that answer take such test rows, too: predictions, votes and certificates come as
+        Arrays of Dask, or as further columns of the Dataset. Members are sent once a worker.
         """
         with built_aside(self) as new:
             params = new._member_params(fit_params)

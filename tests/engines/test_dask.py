@@ -1,13 +1,15 @@
-"""Rows of Dask collections stay on the workers, and give the certificates of one process."""
+"""Rows of Dask collections stay on the workers, and give the certificates of one process.
 
+The workers are threads here, which start at once; those of test_dask_workers are processes.
+"""
+
+import contextlib
 import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -35,17 +37,19 @@ ROWS["w"] = np.arange(400) % 3 + 1
 LABELLED = ROWS[[*NAMES, "label"]]
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """Two worker processes that are started again when they die; it takes seconds."""
-    config = {"distributed.worker.daemon": False, "distributed.admin.log-length": 0}
-    folder = str(tmp_path_factory.mktemp("dask"))
-    how = {"processes": True, "dashboard_address": None, "local_directory": folder}
+@contextlib.contextmanager
+def cluster_of(n_workers, folder):
+    how = {"processes": False, "dashboard_address": ":0", "local_directory": str(folder)}
     with (
-        dask.config.set(config),
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **how) as cluster,
+        distributed.LocalCluster(n_workers=n_workers, threads_per_worker=1, **how) as cluster,
         distributed.Client(cluster) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with cluster_of(2, tmp_path_factory.mktemp("dask")) as client:
         yield client
 
 
@@ -284,96 +288,7 @@ def test_an_error_in_one_bucket_ends_the_work_of_the_others(client):
     assert not any(client.processing().values())
 
 
-# ---------------------------------------------------------------- workers that die
-
-
-def kills_when_trained(folder):
-    class Kills(ClassifierMixin, BaseEstimator):  # inside: workers cannot import this module
-        def __init__(self, folder=None, caller=None):
-            self.folder = folder
-            self.caller = caller
-
-        def fit(self, X, y):
-            if os.getpid() != self.caller and len(list(Path(self.folder).iterdir())) >= 3:
-                try:
-                    (Path(self.folder) / "killed").touch(exist_ok=False)
-                except FileExistsError:
-                    pass
-                else:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            (Path(self.folder) / f"member-{os.urandom(8).hex()}").touch()
-            self.tree_ = DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, y)
-            self.classes_ = self.tree_.classes_
-            return self
-
-        def predict(self, X):
-            return self.tree_.predict(X)
-
-    return Kills(str(folder), os.getpid())
-
-
-killable = pytest.mark.skipif(
-    not hasattr(signal, "SIGKILL"), reason="no process can be killed at once"
-)
-
-
-@killable
-@pytest.mark.parametrize("stage", ["block", "training"])
-def test_a_worker_killed_at_any_stage_costs_a_retry(client, tmp_path, stage):
-    # Seconds: the engine notices that the rows of the dead worker are lost, and shuffles anew.
-    client.wait_for_workers(2, timeout=60)
-    base, caller = DecisionTreeClassifier(max_depth=4), os.getpid()
-    other = dpa(base, distinct_seeds=False).fit(FRAME, Y[:400])
-
-    def read(i, folder, caller, kill):
-        if kill and i == 3 and os.getpid() != caller:
-            try:
-                (Path(folder) / "killed").touch(exist_ok=False)
-            except FileExistsError:
-                pass
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return LABELLED.iloc[50 * i : 50 * i + 50]
-
-    how = {"folder": str(tmp_path), "caller": caller, "kill": stage == "block"}
-    rows = dd.from_map(read, range(8), meta=LABELLED.iloc[:0], **how)
-    if stage == "training":
-        base = kills_when_trained(tmp_path)
-    mine = dpa(base, distinct_seeds=False).fit(rows, "label")
-    assert (tmp_path / "killed").exists()
-    assert_same(mine, other)
-
-
-@killable
-def test_a_worker_killed_while_it_is_asked_costs_a_retry(client, tmp_path):
-    client.wait_for_workers(2, timeout=60)
-
-    class Kills(GaussianNB):
-        def __init__(self, folder=None, caller=None):
-            super().__init__()
-            self.folder = folder
-            self.caller = caller
-
-        def predict(self, X):
-            if os.getpid() != self.caller:
-                try:
-                    (Path(self.folder) / "killed").touch(exist_ok=False)
-                except FileExistsError:
-                    pass
-                else:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return super().predict(X)
-
-    clf = dpa(Kills(str(tmp_path), os.getpid())).fit(FRAME, Y[:400])
-    expected = clf.predict(TEST)
-    answers = clf.predict(dd.from_pandas(TEST, npartitions=6)).compute()
-    assert (tmp_path / "killed").exists()
-    np.testing.assert_array_equal(answers, expected)
-
-
 def test_a_fit_that_was_killed_resumes_from_its_cache(client, tmp_path):
-    client.wait_for_workers(2, timeout=60)
-
     class Stops(GaussianNB):
         def __init__(self, folder=None):
             super().__init__()
@@ -402,10 +317,8 @@ def test_a_fit_that_was_killed_resumes_from_its_cache(client, tmp_path):
     assert_same(clf, dpa(GaussianNB()).fit(FRAME, Y[:400]))
 
 
-def test_the_number_of_workers_changes_nothing(client):
-    # Seconds: workers are started and stopped.
-    other = dpa().fit(FRAME, Y[:400])
-    for n_workers in (1, 3, 2):
-        client.cluster.scale(n_workers)
-        client.wait_for_workers(n_workers, timeout=60)
-        assert_same(dpa().fit(in_blocks(LABELLED, 6, n_workers), "label"), other)
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_the_number_of_workers_changes_nothing(client, tmp_path, n_workers):
+    with cluster_of(n_workers, tmp_path):
+        mine = dpa().fit(in_blocks(LABELLED, 6, n_workers), "label")
+    assert_same(mine, dpa().fit(FRAME, Y[:400]))
