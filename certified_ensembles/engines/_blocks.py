@@ -1,5 +1,7 @@
 """What all blocks of rows must agree on, since nobody sees them side by side."""
 
+import contextlib
+
 import numpy as np
 
 from .._data.containers import is_frame
@@ -113,3 +115,14 @@ def _kind_of(dtype):
     if isinstance(dtype, np.dtype):
         return "open" if dtype.kind == "O" else "other"
     return "text" if "str" in str(dtype).lower() else "other"
+
+
+@contextlib.contextmanager
+def named_block(block):
+    """Name the block in which an error was raised, in a form that any engine brings back."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        words = str(error)
+        raise kind(f"{block[0].upper()}{block[1:]}: {words}") from error

@@ -11,7 +11,6 @@ member looks at its own rows. What every row must agree on (the columns, the typ
 of labels) is declared before, and a block that disagrees is refused.
 """
 
-import contextlib
 import pickle
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from .._data.table import Table
 from .._data.training_rows import TrainingRows
 from .._fits import as_of_now
 from .._member_warnings import taking_notes
-from ._blocks import check_block, join_labels
+from ._blocks import check_block, join_labels, named_block
 
 
 class Rows(NamedTuple):
@@ -199,7 +198,7 @@ class FitPlan:
         summary : Summary
         """
         n_given = n_rows(X)
-        with _named(self.name_of(block)), taking_notes() as notes:
+        with named_block(self.name_of(block)), taking_notes() as notes:
             rows = layout.cut(X, rest)
             check_block(self.declared, self.dtypes, rows)
             ensemble, everything = as_of_now(self.ensemble), np.arange(n_given)
@@ -353,17 +352,6 @@ def _rows_to_fit(ensemble, rows):
             raise
         return None, np.zeros(n_rows(rows.X), dtype=bool)
     return Rows(X, y, groups, params), known
-
-
-@contextlib.contextmanager
-def _named(block):
-    """Name the block in which an error was raised, in a form that any engine brings back."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        words = str(error)
-        raise kind(f"{block[0].upper()}{block[1:]}: {words}") from error
 
 
 def _without_members(notes):

@@ -9,6 +9,7 @@ import numpy as np
 from .._data.containers import as_table
 from .._data.labels import validate_groups
 from ..hashers import ContentHasher, assign_partitions, resolve_hasher
+from ._blocks import named_block
 from ._folder import PARTITION, frame_of
 from ._layout import Layout
 
@@ -141,27 +142,22 @@ def write_partitions(
     folder = os.fspath(folder)
     if os.path.lexists(folder):
         raise ValueError(f"folder={folder!r} exists: name one that does not, or remove it.")
-    unfinished = f"{folder}.unfinished"
+    unfinished, names = f"{folder}.unfinished", None
     shutil.rmtree(unfinished, ignore_errors=True)
+    how = {"hasher": hasher, "spread_degree": spread_degree}
     writer = _Writer(unfinished, n_partitions * spread_degree, most_bytes)
-    names = None
-    for words, table in _batches(rows):
-        layout, _ = Layout.of(table.column_names, y, groups, {name: name for name in besides})
-        names = _checked_names(words, table, names, besides)
-        frame = frame_of(table)
-        own = layout.cut(frame)
-        writer.add(
-            table,
-            partition_numbers(
-                own.X,
-                n_partitions,
-                y=own.y,
-                groups=own.groups,
-                hasher=hasher,
-                spread_degree=spread_degree,
-            ),
-        )
-    writer.flush()
+    try:
+        for words, table in _batches(rows):
+            names = _checked_names(words, table, names, besides)
+            layout, _ = Layout.of(names, y, groups, {name: name for name in besides})
+            with named_block(words):
+                own = layout.cut(frame_of(table))
+                numbers = partition_numbers(own.X, n_partitions, y=own.y, groups=own.groups, **how)
+            writer.add(table, numbers)
+        writer.flush()
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     os.replace(unfinished, folder)
     return writer.sizes
 

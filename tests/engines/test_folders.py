@@ -133,11 +133,10 @@ def test_an_engine_numbers_batches_as_the_ensemble_does():
 
 def test_large_integers_stay_exact_beside_missing_ones(tmp_path):
     # An integer of 64 bits is rounded where pandas makes a column of floats for a missing cell.
-    ids = pd.Series(2**53 + np.arange(200), dtype="Int64")
-    label = np.arange(200) % 2
-    rows = pd.DataFrame({"id": ids, "label": label})
+    ids, label = (2**53 + np.arange(200)).tolist(), (np.arange(200) % 2).tolist()
+    rows = pa.table({"id": ids, "label": label})
     clean = write_partitions([rows], tmp_path / "clean", 5, y="label")
-    rows.loc[0, "id"] = pd.NA
+    rows = pa.table({"id": [None, *ids[1:]], "label": label})
     missing = write_partitions([rows], tmp_path / "missing", 5, y="label")
     assert np.abs(clean - missing).sum() <= 2
     clf = dpa(DecisionTreeClassifier(), 5).fit_partitions(tmp_path / "missing", "label")
@@ -226,7 +225,10 @@ def test_what_cannot_be_written_leaves_no_folder(tmp_path):
     bad[3] = bad[3].drop(columns="pixel 3")
     with pytest.raises(ValueError, match=r"Batch 3 has other columns .* lacks \['pixel 3'\]"):
         write_partitions(bad, tmp_path / "rows", 12, y="label")
-    assert not (tmp_path / "rows").exists()
+    assert list(tmp_path.iterdir()) == []
+    lists = pa.table({"a": [[1], [2]], "label": [0, 1]})
+    with pytest.raises(TypeError, match=r"Batch 0: .*column 'a', row 0"):
+        write_partitions([lists], tmp_path / "rows", 12, y="label")
     with pytest.raises(ValueError, match="has a column 'partition'"):
         write_partitions([ROWS.rename(columns={"who": "partition"})], tmp_path / "rows", 5, y="w")
     write_partitions([ROWS], tmp_path / "rows", 5, y="label")
@@ -237,12 +239,19 @@ def test_what_cannot_be_written_leaves_no_folder(tmp_path):
         write_partitions(tmp_path / "torn.parquet", tmp_path / "other", 5, y="label")
 
 
-def test_a_row_without_a_canonical_form_is_named_by_its_file(folder):
-    path = some_file(folder, 2)
-    rewrite(path, lambda frame: frame.assign(**{"pixel 3": [[1]] * len(frame)}))
+@pytest.mark.parametrize("spread_degree", [1, 2])
+def test_rows_without_a_canonical_form_are_counted_once_and_named(
+    tmp_path, monkeypatch, spread_degree
+):
+    monkeypatch.setattr(_folder, "_BUCKET_BYTES", 1)
+    folder, how = tmp_path / "rows", {"spread_degree": spread_degree}
+    sizes = write_partitions([ROWS[[*NAMES, "label"]]], folder, 12, y="label", **how)
+    rewrite(some_file(folder, 2), lambda f: f.assign(**{"pixel 3": [[1]] * len(f)}))
     with pytest.raises(TypeError, match=r"File partition=2.part-0-0.parquet: .*'pixel 3'"):
-        dpa().fit_partitions(folder, "label")
-    clf = dpa(on_error="abstain")
-    with pytest.warns(UserWarning, match=r"left out, the first of them row 0 of file partition=2"):
+        dpa(**how).fit_partitions(folder, "label")
+    clf = dpa(on_error="abstain", **how)
+    words = rf"{sizes[2]} of 400 rows .* first of them row 0 of file partition=2.part-0-0.parquet"
+    with pytest.warns(UserWarning, match=words):
         clf.fit_partitions(folder, "label")
     assert clf.partition_sizes_[2] == 0
+    np.testing.assert_array_equal(np.delete(clf.partition_sizes_, 2), np.delete(sizes, 2))
