@@ -24,7 +24,8 @@ def fit_apart(ensemble, source):
     ensemble._declare_labels()
     estimator = ensemble._validate_estimator(depth=5)
     members = ensemble._new_members(estimator, source.declared, ensemble._kind)
-    members.name_arguments(source.common_params)
+    by_row = [name for name in source.dtypes if name not in ("X", "groups")]
+    members.name_arguments(source.common_params | dict.fromkeys(by_row))
     plan = FitPlan(_without_fit(ensemble), members, source)
     whole = Whole(plan)
     with progress(None, whole.n_members, "fit", ensemble.verbose) as bar:

@@ -149,9 +149,7 @@ def _targets(ensemble, x_test):
     need[winner] = len(ballots) + 1
     rival = int(need.argmin())
     power = (1 + (ballots == winner) - (ballots == rival).astype(np.int64))[spread].sum(axis=1)
-    used = ensemble.partition_[ensemble.partition_ >= 0]  # without rows that were left out
-    sizes = np.bincount(used, minlength=len(spread))
-    order = np.lexsort((sizes, -power))
+    order = np.lexsort((ensemble.partition_sizes_, -power))
     return rival, order[power[order] > 0]
 
 

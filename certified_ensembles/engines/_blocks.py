@@ -40,11 +40,7 @@ def check_block(declared, dtypes, rows):
     if declared.container.kind == "pandas":
         _check_columns(list(declared.container.names), X)
     for name, values in {"X": X, "groups": rows.groups, **rows.params}.items():
-        if not hasattr(values, "iloc"):
-            continue
-        for place, pair in enumerate(zip(dtypes.get(name, ()), types_of(values), strict=False)):
-            if pair[0] != pair[1]:
-                _check_type(pair[0], values if values.ndim == 1 else values.iloc[:, place])
+        check_types(dtypes.get(name, ()), values)
     if declared.container.kind == "array":
         dtype, shape = declared.dense.dtype, declared.dense.shape[1:]
         own = (getattr(X, "dtype", None), getattr(X, "shape", ())[1:])
@@ -53,6 +49,20 @@ def check_block(declared, dtypes, rows):
                 f"it came out with dtype {own[0]} and rows of shape {own[1]}, and {dtype} and "
                 f"{shape} were declared: give map_blocks and its like what they return."
             )
+
+
+def check_types(declared, values):
+    """Refuse columns of a frame, or a series, of types in which one cell has changed others.
+
+    Parameters
+    ----------
+    declared : sequence of dtype
+        One a column; of anything but a frame and a series none.
+    values : rows, or what has an entry a row
+    """
+    for place, (dtype, own) in enumerate(zip(declared, types_of(values), strict=False)):
+        if dtype != own:
+            _check_type(dtype, values if values.ndim == 1 else values.iloc[:, place])
 
 
 def types_of(values):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._data.table import Container, Table
 from .._fits import as_of_now
-from ._blocks import types_of
+from ._blocks import check_types, types_of
 from ._layout import Layout, check_common, declared_frame
 from ._plan import Rows, Summary
 
@@ -303,7 +303,8 @@ def answers_of_blocks(client, ensemble, method, X, args, how):
         vars(shell).pop(name, None)
     shell.n_jobs, shell.memory, shell.verbose = 1, None, 0
     # In one object, into which dask does not look.
-    task = functools.partial(_ask_block, _Kept((shell, method, args, how)), dtype, shape)
+    kept = _Kept((shell, method, args, how, types_of(X) if is_dask_frame(X) else []))
+    task = functools.partial(_ask_block, kept, dtype, shape)
     token = f"{method}-{uuid.uuid4().hex}"
     if is_dask_frame(X):
         meta = np.empty((0, *shape), dtype)
@@ -335,15 +336,16 @@ class _Kept:
 def _on_workers(client, members):
     """Return a future of members that every worker holds, and sends no further."""
     own = _SENT.setdefault(members, {})
-    if client.id not in own:
+    if client.id not in own or own[client.id].status != "finished":
         (own[client.id],) = client.scatter([members], broadcast=True, hash=False)
     return own[client.id]
 
 
 def _ask_block(kept, dtype, shape, X, members):
     """Return the answers about one block, of one type whatever they are."""
-    shell, method, args, how = kept.value
+    shell, method, args, how, types = kept.value
     answers = np.empty((len(X), *shape), dtype)
+    check_types(types, X)
     if len(X):
         ensemble = as_of_now(shell)
         ensemble._members, ensemble.estimators_ = members, members.estimators

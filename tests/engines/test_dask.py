@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import (
@@ -117,6 +119,28 @@ def test_an_array_in_tiles_gives_the_certificates_of_one_process(client, labels)
     assert_same(mine, other, TEST.to_numpy())
 
 
+def test_arrays_that_were_frames_keep_their_columns(client):
+    # Without lengths: the blocks of X and y are those of one frame.
+    rows = in_blocks(ROWS)
+    X, y = rows[NAMES].to_dask_array(), rows["label"].to_dask_array()
+    mine = dpa().fit(X, y, groups=rows["who"])
+    other = dpa().fit(FRAME.to_numpy(), Y[:400], groups=ROWS["who"])
+    assert_same(mine, other, TEST.to_numpy())
+
+
+def test_texts_are_a_series(client):
+    rng = np.random.default_rng(0)
+    texts = pd.Series([" ".join(rng.choice(list("abcdef"), 5)) for _ in range(200)])
+    rows = pd.DataFrame({"text": texts, "label": ["ham", "spam"] * 100})
+    base = make_pipeline(CountVectorizer(token_pattern=r"\w"), MultinomialNB())
+    there = in_blocks(rows)
+    mine = dpa(base).fit(there["text"], there["label"])
+    other = dpa(base).fit(texts, rows["label"])
+    assert_same(mine, other, texts[:50])
+    asked = mine.predict(dd.from_pandas(texts[:50], npartitions=3))
+    np.testing.assert_array_equal(asked.compute(), other.predict(texts[:50]))
+
+
 def test_images_stay_images(client):
     class Flat(GaussianNB):
         def fit(self, X, y):
@@ -212,6 +236,24 @@ def test_blocks_without_rows_are_answered_with_none(client):
     np.testing.assert_array_equal(
         clf.predict(kept).compute(), clf.predict(TEST[TEST["pixel 2"] > 1.5])
     )
+
+
+def test_a_hostile_test_row_changes_no_other(client):
+    def block(i):
+        own = TEST.iloc[20 * i : 20 * i + 20].copy()
+        if i == 2:
+            own["pixel 3"] = own["pixel 3"].astype(object)
+            own.iloc[7, 3] = "a word"
+        return own
+
+    clf, how = dpa().fit(FRAME, Y[:400]), {"meta": TEST.iloc[:0], "enforce_metadata": False}
+    with pytest.raises(TypeError, match="column 'pixel 3' has the type str"):
+        clf.predict(dd.from_map(block, range(4), **how)).compute()
+    clf = dpa(on_error="abstain").fit(FRAME, Y[:400])
+    with dask.config.set({"dataframe.convert-string": False}):
+        rows = dd.from_map(block, range(4), **how)
+    answers, others = clf.predict(rows).compute(), np.arange(80) != 47
+    np.testing.assert_array_equal(answers[others], clf.predict(TEST)[others])
 
 
 def test_what_is_asked_once_a_row_is_refused(client):
