@@ -23,6 +23,7 @@ from certified_ensembles import (
     DeepPartitionRegressor,
     SemiSupervisedDPA,
 )
+from certified_ensembles.engines._dask import _output_keys, _wire
 
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
@@ -93,6 +94,16 @@ def test_labels_sources_and_weights_are_columns_or_series(client):
     assert mine.partitioned_by_ == "source"
     mine = clf.fit(rows[NAMES], rows["label"], groups=rows["who"], sample_weight=rows["w"])
     assert_same(mine, other)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_every_output_of_the_shuffle_gets_one_bucket(client, n):
+    keys = _output_keys(n)
+    pieces = [(bucket, b"piece") for bucket in range(n) for _ in range(2)]
+    wire = dd.from_delayed([dask.delayed(_wire)(pieces, keys)], meta=_wire((), keys))
+    outputs = wire.shuffle("output", npartitions=n, shuffle_method="p2p").to_delayed()
+    came = dask.compute(*outputs)
+    assert sorted(output["bucket"].tolist() for output in came) == [[b, b] for b in range(n)]
 
 
 def test_a_bar_counts_members(client, capfd):
