@@ -225,35 +225,38 @@ class _Writer:
     def __init__(self, folder, n_partitions, most_bytes):
         self.folder, self.most_bytes = folder, most_bytes
         self.sizes = np.zeros(n_partitions, dtype=np.int64)
-        self._waiting, self._n_bytes, self._n_written = {}, 0, 0
+        self._waiting, self._n_bytes, self._n_written = [], 0, 0
         os.makedirs(folder)
 
     def add(self, table, partition):
         """Add rows, given the partition of each."""
-        order = np.argsort(partition, kind="stable")
-        table = table.take(order)
         counts = np.bincount(partition, minlength=len(self.sizes))
-        start = np.cumsum(counts) - counts
-        for number in np.flatnonzero(counts).tolist():
-            own = table.slice(int(start[number]), int(counts[number]))
-            self._waiting.setdefault(number, []).append(own)
+        stop = np.cumsum(counts)
+        # They are cut when they are written: a cut of few rows takes more memory than these.
+        self._waiting.append(
+            (table.take(np.argsort(partition, kind="stable")), stop - counts, stop)
+        )
         self.sizes += counts
         self._n_bytes += table.nbytes
         if self._n_bytes >= self.most_bytes:
             self.flush()
 
     def flush(self):
-        """Write what waits, in one file for each partition."""
+        """Write what waits, in one file for each partition and each set of types."""
         arrow = importlib.import_module("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
-        for number, tables in sorted(self._waiting.items()):
-            own = os.path.join(self.folder, f"{PARTITION}={number}")
-            os.makedirs(own, exist_ok=True)
-            groups = {}
-            for table in tables:  # those of one type together: none is cast
-                groups.setdefault(str(table.schema), []).append(table)
-            for i, alike in enumerate(groups.values()):
+        kinds = {}
+        for own in self._waiting:  # those of one type together: none is cast
+            kinds.setdefault(str(own[0].schema), []).append(own)
+        for i, alike in enumerate(kinds.values()):
+            for number in np.flatnonzero(sum(stop > start for _, start, stop in alike)).tolist():
+                tables = [
+                    table.slice(int(start[number]), int(stop[number] - start[number]))
+                    for table, start, stop in alike
+                ]
+                own = os.path.join(self.folder, f"{PARTITION}={number}")
+                os.makedirs(own, exist_ok=True)
                 path = os.path.join(own, f"part-{self._n_written}-{i}.parquet")
-                parquet.write_table(arrow.concat_tables(alike), path)
-        self._waiting, self._n_bytes = {}, 0
+                parquet.write_table(arrow.concat_tables(tables).combine_chunks(), path)
+        self._waiting, self._n_bytes = [], 0
         self._n_written += 1
