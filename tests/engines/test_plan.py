@@ -17,6 +17,8 @@ from certified_ensembles import (
     DeepPartitionAggregation,
     DeepPartitionRegressor,
 )
+from certified_ensembles._data.forms import stack_rows
+from certified_ensembles._data.hostile import hostile_rows
 from certified_ensembles._ensemble.apart import fit_apart
 from certified_ensembles.hashers import ContentHasher
 from rows_in_blocks import InBlocks, fitted_in_blocks
@@ -170,6 +172,28 @@ def test_one_hostile_cell_changes_what_it_changes_in_one_process():
     note = error.value.__notes__[0]
     assert "of block" in note
     assert f"training member {other.partition_[3]}," in note
+
+
+@pytest.mark.parametrize("table", ["numbers", "mixed"])
+@pytest.mark.filterwarnings("ignore::certified_ensembles.CertificateWarning")
+def test_a_hostile_row_changes_one_member_whatever_block_it_joins(table):
+    rng = np.random.default_rng(0)
+    if table == "numbers":
+        rows, y, make = FRAME, Y, lambda: dpa(GaussianNB(), on_error="abstain", classes=range(10))
+    else:
+        (rows, y), make = mixed_frame(120), lambda: encoder(on_error="abstain", classes=[0, 1])
+    clean = make().fit(rows, y)
+    test, ballots = rows[:60], clean.ballots(rows[:60])
+    y_pred, radius = clean.certify(test)
+    changed = []
+    for words, row in hostile_rows(rows, rng):
+        attacked, labels = stack_rows(rows, row), np.append(y, 1 - y[:1] % 2)
+        clf = fitted_in_blocks(make(), attacked, labels, n_blocks=7, seed=len(changed))
+        changed.append(np.count_nonzero((clf.ballots(test) != ballots).any(axis=0)))
+        assert changed[-1] <= 1, words
+        assert (clf.predict(test) == y_pred)[radius >= 1].all(), words
+    assert len(changed) >= 5
+    assert max(changed) == 1
 
 
 # ---------------------------------------------------------------- what is left out, and refused
