@@ -208,6 +208,10 @@ class DeepPartitionRegressor(RegressorMixin, BaseRowPartitionEnsemble):
 
     def _form_of(self, method, *args, threat=None, **asked):
         """Return the tuple in which answers come, or None; their type; their shape for a row."""
+        asked = {"tolerance": None, "lower": None, "upper": None, **asked}
+        if args and method == "certify":
+            asked["tolerance"] = args[0]
+        certificate = partial(certificate_of, self, threat=threat, **asked)
         fields = {
             "certify": (certificate, [("y_pred", float), ("radius", np.int64)]),
             "certify_interval": (

@@ -12,7 +12,7 @@ def asked_where_rows_are(answer):
     Of a collection a collection comes, of a Dataset the same with further columns.
 
     Without a cluster, and for any other rows, it is the method itself. The estimator says by its
-    ``_answers_apart`` whether it takes part, and by ``_form_of(method)`` what comes.
+    ``_answers_apart`` whether it takes part, and by ``_form_of(method, ...)`` what comes.
     """
 
     @functools.wraps(answer)

@@ -172,8 +172,9 @@ def test_a_regressor_is_fitted_and_asked_where_rows_are(client):
     mine = DeepPartitionRegressor(n_partitions=12).fit(rows, "label")
     other = DeepPartitionRegressor(n_partitions=12).fit(FRAME, Y[:400])
     there = dd.from_pandas(TEST, npartitions=3)
+    assert vars(mine.certify(there, 2.0)) == vars(other.certify(TEST, 2.0))
     for ask in (
-        lambda reg, X: reg.certify(X, tolerance=2.0),
+        lambda reg, X: reg.certify(X, 2.0),
         lambda reg, X: reg.certify_interval(X, 2),
         lambda reg, X: [reg.predict(X)],
     ):
@@ -217,6 +218,7 @@ def test_test_rows_are_asked_where_they_are(client):
             assert answers.dtype == expected.dtype
             np.testing.assert_array_equal(answers.compute(), expected)
         certificate = given.certify(rows, "replacement", target=3)
+        assert vars(certificate) == vars(clf.certify(TEST, "replacement", target=3))
         for own, expected in zip(
             dask.compute(*certificate), clf.certify(TEST, "replacement", target=3), strict=True
         ):
