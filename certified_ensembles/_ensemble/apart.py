@@ -19,20 +19,25 @@ def fit_apart(ensemble, source):
     source : DaskRows or FolderRows
         Where the rows are.
     """
-    _declare_columns(ensemble, source)
-    ensemble._declare_partitions(source.has_groups)
-    ensemble._declare_labels()
-    estimator = ensemble._validate_estimator(depth=5)
-    members = ensemble._new_members(estimator, source.declared, ensemble._kind)
-    by_row = [name for name in source.dtypes if name not in ("X", "groups")]
-    members.name_arguments(source.common_params | dict.fromkeys(by_row))
-    plan = FitPlan(_without_fit(ensemble), members, source)
+    members, plan = plan_of(ensemble, source)
     whole = Whole(plan)
     with progress(None, whole.n_members, "fit", ensemble.verbose) as bar:
         for part in source.train(plan):
             bar.update(whole.add(part))
     whole.check()
     _put_together(ensemble, members, whole)
+
+
+def plan_of(ensemble, source):
+    """Return the members to be trained, and the plan that travels to the rows."""
+    _declare_columns(ensemble, source)
+    ensemble._declare_partitions(source.has_groups)
+    ensemble._declare_labels()
+    estimator = ensemble._validate_estimator(depth=6)
+    members = ensemble._new_members(estimator, source.declared, ensemble._kind)
+    by_row = [name for name in source.dtypes if name not in ("X", "groups")]
+    members.name_arguments(source.common_params | dict.fromkeys(by_row))
+    return members, FitPlan(_without_fit(ensemble), members, source)
 
 
 def _declare_columns(ensemble, source):
