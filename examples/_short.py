@@ -65,6 +65,9 @@ SETTINGS = {
         "N_TRAIN, N_TEST": "6000, 1000",
         "N_PARTITIONS": "(30, 120, 300)",
     },
+    "plot_rows_in_files": {
+        "N_BATCHES, N_ROWS, N_PARTITIONS": "10, 2000, 50",
+    },
     "plot_skorch_mnist": {
         "N_TRAIN, EPOCHS": "600, 4",
     },

@@ -1,6 +1,6 @@
 """
-A table that memory does not hold
-=================================
+Train on a table that memory does not hold
+==========================================
 
 Partitions need not meet. A table that lies in Parquet files is read once, batch by batch, and
 written once, one folder for each partition. Then members are trained one partition at a time. All
@@ -9,7 +9,6 @@ that is ever in memory is a batch, or a partition. The certificates are those of
 Here a stream of sensor readings of two kinds stands for the table. It needs pyarrow and pandas.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -22,9 +21,7 @@ from certified_ensembles.display import CertifiedAccuracyDisplay
 from certified_ensembles.engines import write_partitions
 from certified_ensembles.metrics import median_certified_radius
 
-FAST = os.environ.get("CERTIFIED_ENSEMBLES_FAST") == "1"
-N_BATCHES, N_ROWS = (10, 2_000) if FAST else (50, 20_000)
-N_PARTITIONS = 50 if FAST else 400
+N_BATCHES, N_ROWS, N_PARTITIONS = 50, 20_000, 400
 
 # %%
 # A generator yields the rows: nobody holds more than one batch of them.
