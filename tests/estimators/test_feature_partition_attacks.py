@@ -78,13 +78,20 @@ MEMBERS = {
 CONTAINERS = {
     "list": lambda X: X.tolist(),
     "objects": lambda X: X,
-    "pandas": lambda X: named(X).infer_objects(),
+    "pandas": lambda X: with_types(named(X)),
     "polars": lambda X: pl.DataFrame(
         [pl.Series(f"c{j}", X[:, j].tolist(), strict=False) for j in range(X.shape[1])]
         if all(len(set(map(type, column))) == 1 for column in X.T)
         else [pl.Series(f"c{j}", X[:, j].tolist(), dtype=pl.Object) for j in range(X.shape[1])]
     ),
 }
+
+
+def with_types(frame):
+    try:
+        return frame.infer_objects()
+    except OverflowError:  # of pandas before 3.1, for an integer beyond all doubles
+        return frame
 
 
 def named(X):
