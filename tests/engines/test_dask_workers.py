@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_digits
-from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation
+from dying_workers import kills_the_worker_that_asks
 
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
@@ -109,23 +109,7 @@ def test_a_worker_killed_at_any_stage_costs_a_retry(client, tmp_path, stage):
 def test_a_worker_killed_while_it_is_asked_costs_a_retry(client, tmp_path):
     client.wait_for_workers(2, timeout=60)
 
-    class Kills(GaussianNB):
-        def __init__(self, folder=None, caller=None):
-            super().__init__()
-            self.folder = folder
-            self.caller = caller
-
-        def predict(self, X):
-            if os.getpid() != self.caller:
-                try:
-                    (Path(self.folder) / "killed").touch(exist_ok=False)
-                except FileExistsError:
-                    pass
-                else:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return super().predict(X)
-
-    clf = dpa(Kills(str(tmp_path), os.getpid())).fit(FRAME, Y[:400])
+    clf = dpa(kills_the_worker_that_asks(tmp_path)).fit(FRAME, Y[:400])
     expected = clf.predict(TEST)
     answers = clf.predict(dd.from_pandas(TEST, npartitions=6)).compute()
     assert (tmp_path / "killed").exists()

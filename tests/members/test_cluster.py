@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from certified_ensembles import DeepPartitionAggregation, SemiSupervisedDPA
+from dying_workers import kills_the_worker_that_asks
 
 distributed = pytest.importorskip("distributed")
 # What a cluster says while it starts and stops is not ours to mend.
@@ -153,28 +154,6 @@ def test_a_worker_killed_in_mid_fit_costs_a_retry_and_not_the_fit(client, tmp_pa
     np.testing.assert_array_equal(clf.ballots(X_TEST), expected.ballots(X_TEST))
     client.wait_for_workers(2, timeout=60)
     assert set(client.run(os.getpid).values()) != set(before.values())
-
-
-def kills_the_worker_that_asks(folder):
-    """Return a classifier that kills the first other process in which it is asked."""
-
-    class Kills(GaussianNB):
-        def __init__(self, folder=None, caller=None):
-            super().__init__()
-            self.folder = folder
-            self.caller = caller
-
-        def predict(self, X):
-            if os.getpid() != self.caller:
-                try:
-                    (Path(self.folder) / "killed").touch(exist_ok=False)
-                except FileExistsError:
-                    pass
-                else:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return super().predict(X)
-
-    return Kills(str(folder), os.getpid())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no process can be killed at once")
